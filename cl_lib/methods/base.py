@@ -1,0 +1,79 @@
+"""What a method is: plain fine-tuning, with four places where it may step in.
+
+A method is a frozen dataclass of settings. What it has learned about earlier tasks lives in a *state*
+that :func:`cl_lib.training.fit` carries from hook to hook, so one method object can serve many runs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cl_lib.population import Params, Population
+from cl_lib.streams import Task
+
+Strength = float | tuple[float, ...]
+StepSize = Callable[[str], float | Tensor]
+
+
+class Method:
+    """Base of all methods: does nothing, which is fine-tuning."""
+
+    strength: Strength = 0.0
+    restarts = False
+
+    def tasks_seen(self, t: int) -> range:
+        """Indices of the tasks whose data step ``t`` trains on."""
+        return range(t, t + 1)
+
+    def add_gradient(self, state: Any, population: Population, grads: Params) -> None:
+        """Add to the gradients ``(R, ...)`` in place, before the optimiser's step."""
+
+    def after_step(self, state: Any, population: Population, step_size: StepSize) -> None:
+        """Change the weights in place, after the optimiser's step.
+
+        ``step_size(name)`` is the step that one unit of steady gradient makes.
+        """
+
+    def after_task(self, state: Any, population: Population, task: Task) -> Any:
+        """Learn what matters from the finished task; return the new state."""
+        return state
+
+
+@dataclass(frozen=True)
+class Finetune(Method):
+    """Train on each task in turn and protect nothing: the lower reference line."""
+
+
+@dataclass(frozen=True)
+class Joint(Method):
+    """Train on all tasks so far together, from the initial weights: the upper reference line.
+
+    At the end of the stream each image has been seen as often as by the other methods.
+    """
+
+    restarts = True
+
+    def tasks_seen(self, t: int) -> range:
+        """All tasks up to ``t``."""
+        return range(t + 1)
+
+
+def check_strength(strength: Strength, name: str = "strength") -> None:
+    """Refuse a strength that is no number >= 0.
+
+    Raises
+    ------
+    ValueError
+        For a negative, NaN or infinite strength, or an empty tuple.
+    """
+    values = strength if isinstance(strength, tuple | list) else (strength,)
+    if not values:
+        raise ValueError(f"{name} is empty: give a number, or a tuple of numbers to train side by side.")
+    for value in values:
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise ValueError(
+                f"{name} is {strength!r}, but must be a finite number >= 0: a negative one would reward forgetting."
+            )

@@ -1,0 +1,76 @@
+r"""Elastic weight consolidation: the importance of a weight is its Fisher information.
+
+.. math:: L_T(\theta)+\tfrac12\lambda\sum_{t<T}\sum_iF_{t,i}(\theta_i-\theta^*_{t,i})^2
+"""
+
+from dataclasses import dataclass
+
+from cl_lib.importance import FISHER_KINDS, population_fisher
+from cl_lib.methods import quadratic
+from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
+from cl_lib.population import Population
+from cl_lib.streams import Task
+
+ANCHORS = ("separate", "latest")
+
+
+@dataclass(frozen=True)
+class EWC(QuadraticMethod):
+    r"""Elastic weight consolidation (Kirkpatrick et al., 2017, Eq. 3).
+
+    Parameters
+    ----------
+    strength : float or tuple of float
+        :math:`\lambda`, dimensionless: the Fisher is in units of the loss over squared weights. A tuple
+        trains all its values side by side.
+    fisher : {"exact", "sampled", "empirical", "batched"}
+        How the Fisher is estimated, see :func:`cl_lib.importance.fisher`.
+    anchors : {"separate", "latest"}
+        ``separate``: each task's penalty stays at that task's own solution, as in the paper and the
+        authors' reply (2018); merged exactly, in constant memory. ``latest``: one penalty with the
+        summed Fisher at the latest solution, Huszar (2018); with ``gamma < 1`` it is online EWC.
+    gamma : float in [0, 1]
+        Forgetting factor of online EWC (Schwarz et al., 2018, Eq. 8 and 9), which multiplies the
+        summed Fisher in the update and in the penalty. Only with ``anchors="latest"``.
+    step : {"implicit", "gradient"}
+        How the penalty enters, see :class:`cl_lib.methods.quadratic.QuadraticMethod`.
+
+    Raises
+    ------
+    ValueError
+        For a negative strength or an unknown choice.
+    """
+
+    fisher: str = "exact"
+    anchors: str = "separate"
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fisher not in FISHER_KINDS:
+            raise ValueError(f"fisher is {self.fisher!r}, but must be one of {', '.join(FISHER_KINDS)}.")
+        if self.anchors not in ANCHORS:
+            raise ValueError(f"anchors is {self.anchors!r}, but must be one of {', '.join(ANCHORS)}.")
+        if not 0 <= self.gamma <= 1 or (self.gamma < 1 and self.anchors == "separate"):
+            raise ValueError(
+                f"gamma is {self.gamma} with anchors={self.anchors!r}, but must lie in [0, 1], "
+                'and forgetting (gamma < 1) is defined for anchors="latest" only.'
+            )
+
+    def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
+        """Measure the Fisher on the task just learned and add it to the penalty."""
+        importance = population_fisher(
+            population.network,
+            population.params,
+            task.train.x,
+            task.train.y,
+            kind=self.fisher,
+            outputs=task.outputs,
+        )
+        new = quadratic.single(importance, population.params)
+        if self.anchors == "separate" or state is None:
+            merged = quadratic.merge(state, new)
+        else:
+            total = {name: f + state.importance[name] for name, f in new.importance.items()}
+            merged = Quadratic(total, new.centre, new.constant)
+        return merged.scaled(self.gamma) if self.gamma < 1 else merged

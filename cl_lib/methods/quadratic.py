@@ -1,0 +1,176 @@
+r"""The one quadratic penalty under EWC, online EWC and L2.
+
+.. math:: \tfrac12\lambda\sum_i F_i(\theta_i-\theta^*_i)^2
+
+They differ in one thing only: how the importance :math:`F_i` of a weight is measured.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cl_lib.methods.base import Method, StepSize, Strength, check_strength
+from cl_lib.population import Params, Population
+
+STEPS = ("implicit", "gradient")
+
+
+def penalty(
+    params: Mapping[str, Tensor], anchor: Mapping[str, Tensor], importance: Mapping[str, Tensor]
+) -> Tensor:
+    r""":math:`\tfrac12\sum_i F_i(\theta_i-\theta^*_i)^2` over the parameters that have an importance.
+
+    Parameters
+    ----------
+    params, anchor, importance : dict of Tensor
+        Tensors of one name have one shape.
+
+    Returns
+    -------
+    Tensor, a scalar
+        Differentiable in ``params``. Kirkpatrick et al. (2017), Eq. 3, without the factor lambda.
+    """
+    return 0.5 * sum(
+        (importance[name] * (params[name] - anchor[name]) ** 2).sum() for name in importance
+    )
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    r"""A sum of quadratic penalties, kept as the one quadratic that it is.
+
+    :math:`\tfrac12\sum_tF_t(\theta-\theta_t)^2=\tfrac12F(\theta-\mu)^2+c` with :math:`F=\sum_tF_t` and
+    :math:`\mu=F^{-1}\sum_tF_t\theta_t`: memory does not grow with the number of tasks.
+
+    Attributes
+    ----------
+    importance, centre : dict of Tensor (R, ...)
+    constant : Tensor (R,)
+        c, which training does not feel but the value of the penalty does.
+    """
+
+    importance: dict[str, Tensor]
+    centre: dict[str, Tensor]
+    constant: Tensor
+    _factors: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def factor(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """What each step needs of the importance, computed at the first step only."""
+        if name not in self._factors:
+            self._factors[name] = compute(self.importance[name])
+        return self._factors[name]
+
+    def value(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The penalty without lambda, for each replica: ``(R,)``."""
+        total = self.constant
+        for name, importance in self.importance.items():
+            difference = params[name] - self.centre[name]
+            total = total + 0.5 * _replica_sums(importance * difference**2)
+        return total
+
+    def scaled(self, factor: float) -> "Quadratic":
+        """All importances times ``factor``: the forgetting of online EWC."""
+        importance = {name: factor * value for name, value in self.importance.items()}
+        return Quadratic(importance, self.centre, factor * self.constant)
+
+
+def single(importance: Mapping[str, Tensor], anchor: Mapping[str, Tensor]) -> Quadratic:
+    """The penalty of one task. Both arguments are copied."""
+    importance = {name: value.detach().clone() for name, value in importance.items()}
+    centre = {name: anchor[name].detach().clone() for name in importance}
+    first = next(iter(importance.values()))
+    return Quadratic(importance, centre, first.new_zeros(len(first)))
+
+
+def merge(old: Quadratic | None, new: Quadratic) -> Quadratic:
+    """The sum of two penalties, exactly. In centred form, so that nothing cancels.
+
+    Where neither has importance the centre is the newer one.
+    """
+    if old is None:
+        return new
+    importance, centre, constant = {}, {}, old.constant + new.constant
+    for name, f_new in new.importance.items():
+        f_old = old.importance[name]
+        total = f_old + f_new
+        share = torch.where(total > 0, f_new / total.clamp_min(torch.finfo(total.dtype).tiny), 1.0)
+        gap = new.centre[name] - old.centre[name]
+        importance[name] = total
+        centre[name] = torch.where(share == 1, new.centre[name], old.centre[name] + share * gap)
+        constant = constant + 0.5 * _replica_sums(f_old * share * gap**2)
+    return Quadratic(importance, centre, constant)
+
+
+@dataclass(frozen=True)
+class QuadraticMethod(Method):
+    """A method that protects by a quadratic penalty; a subclass says what is important.
+
+    Parameters
+    ----------
+    strength : float or tuple of float
+        The factor lambda of the penalty. A tuple trains all its values side by side.
+    step : {"implicit", "gradient"}
+        ``implicit``: after each step of the optimiser, the exact minimiser of the penalty's own step
+        (:meth:`after_step`); it cannot diverge. ``gradient``: the penalty's gradient is added to
+        the loss's, as the papers have it; explicit steps diverge where ``step size * curvature > 2``.
+
+    Raises
+    ------
+    ValueError
+        For a negative strength or an unknown step.
+    """
+
+    strength: Strength
+    step: str = field(default="implicit", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if self.step not in STEPS:
+            raise ValueError(f'step is {self.step!r}, but must be "implicit" or "gradient".')
+
+    def add_gradient(self, state: Quadratic | None, population: Population, grads: Params) -> None:
+        r"""Add :math:`\lambda F(\theta-\mu)` to the gradients in place (``step="gradient"``)."""
+        if state is None or self.step != "gradient":
+            return
+        for name, centre in state.centre.items():
+            p = population.params[name]
+            curvature = state.factor(name, lambda f: self._curvature(f, population))
+            grads[name].addcmul_(curvature, p - centre)
+
+    def after_step(self, state: Quadratic | None, population: Population, step_size: StepSize) -> None:
+        r"""Pull every weight towards its anchor (``step="implicit"``).
+
+        .. math:: \theta\leftarrow\frac{\theta+\eta\lambda F\mu}{1+\eta\lambda F}
+                  =\theta+w(\mu-\theta),\qquad w=\frac{\eta\lambda F}{1+\eta\lambda F}\in[0,1)
+
+        Stable for every lambda and equal to the gradient form for small steps. :math:`\eta` is the step
+        that a steady gradient makes: ``lr / (1 - momentum)`` for SGD, elementwise for Adam.
+        """
+        if state is None or self.step != "implicit":
+            return
+        for name, centre in state.centre.items():
+            eta = step_size(name)
+            if isinstance(eta, float):
+                weight = state.factor(name, lambda f, eta=eta: self._weight(f, population, eta))
+            else:
+                weight = self._weight(state.importance[name], population, eta)
+            population.params[name].lerp_(centre, weight)
+
+    def _curvature(self, importance: Tensor, population: Population) -> Tensor:
+        return like(population.per_replica(self.strength), importance) * importance
+
+    def _weight(self, importance: Tensor, population: Population, eta: float | Tensor) -> Tensor:
+        pull = self._curvature(importance, population) * eta
+        return pull / (1 + pull)
+
+
+def _replica_sums(stacked: Tensor) -> Tensor:
+    """Sum over all but the axis of replicas; a parameter without axes of its own is stacked to ``(R,)``."""
+    return stacked.reshape(len(stacked), -1).sum(1)
+
+
+def like(per_replica: Tensor, stacked: Tensor) -> Tensor:
+    """View ``(R,)`` so that it broadcasts against ``(R, ...)``."""
+    return per_replica.reshape(-1, *[1] * (stacked.ndim - 1))

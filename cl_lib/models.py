@@ -1,0 +1,115 @@
+"""Two small networks. Both give their hidden activations on request.
+
+A head for each task needs no module of its own: a stream says which outputs belong to a task
+(:class:`cl_lib.streams.Task`), so one output layer holds all heads side by side.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def network_input(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images stored as uint8 become numbers in [0, 1]; floating point is only cast."""
+    return x.to(dtype) / 255 if x.dtype == torch.uint8 else x.to(dtype)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; outside, every module in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class MLP(nn.Module):
+    """Fully connected ReLU network ``n_inputs - hidden... - n_outputs``.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Size of an input vector; images are flattened.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    n_outputs : int
+        Number of logits; ``stream.n_outputs``.
+    """
+
+    def __init__(self, n_inputs: int, hidden: Sequence[int] = (100, 100), n_outputs: int = 10):
+        super().__init__()
+        widths = [n_inputs, *hidden, n_outputs]
+        if any(width < 1 for width in widths):
+            raise ValueError(f"widths are {widths}, but every layer needs at least one unit.")
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Logits ``(N, n_outputs)``; with ``hidden=True`` also the list of ReLU activations."""
+        x = x.flatten(1)
+        activations = []
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+            activations.append(x)
+        logits = self.layers[-1](x)
+        return (logits, activations) if hidden else logits
+
+
+class ConvNet(nn.Module):
+    """Small convolutional network: 3x3 convolutions with ReLU and 2x2 pooling, then two linear layers.
+
+    No batch normalisation: statistics shared by a batch would tie samples together, and importance
+    is defined sample by sample.
+
+    Parameters
+    ----------
+    shape : (channels, height, width)
+        Shape of one image; height and width at least ``2 ** len(channels)``.
+    channels : sequence of int
+        Filters of each convolution.
+    hidden : int
+        Units of the fully connected layer before the logits.
+    n_outputs : int
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int] = (3, 32, 32),
+        channels: Sequence[int] = (32, 64),
+        hidden: int = 128,
+        n_outputs: int = 10,
+    ):
+        super().__init__()
+        height, width = (side // 2 ** len(channels) for side in shape[1:])
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"shape is {shape}: {len(channels)} poolings leave nothing of it; "
+                "use fewer channels or larger images."
+            )
+        depths = [shape[0], *channels]
+        self.shape = tuple(shape)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(depths[:-1], depths[1:], strict=True)
+        )
+        self.layers = nn.ModuleList(
+            [nn.Linear(depths[-1] * height * width, hidden), nn.Linear(hidden, n_outputs)]
+        )
+
+    def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Logits ``(N, n_outputs)``; with ``hidden=True`` also all ReLU activations in order."""
+        x = x.reshape(-1, *self.shape)
+        activations = []
+        for convolution in self.convolutions:
+            x = torch.relu(convolution(x))
+            activations.append(x)
+            x = nn.functional.max_pool2d(x, 2)
+        x = torch.relu(self.layers[0](x.flatten(1)))
+        activations.append(x)
+        logits = self.layers[1](x)
+        return (logits, activations) if hidden else logits

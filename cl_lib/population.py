@@ -1,0 +1,165 @@
+"""Replicas of one network, stacked: every weight has a first axis R, and one forward pass serves all."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from cl_lib.models import evaluation_mode
+
+Params = dict[str, Tensor]
+
+
+class Population:
+    """R replicas of one network: every seed with every strength, strengths outermost.
+
+    Attributes
+    ----------
+    network : nn.Module
+        The network's shape; its own weights are not used.
+    params : dict of Tensor (R, ...)
+        The live weights, changed in place. Who keeps them must copy them.
+    leaves : dict of Tensor
+        The same memory, as what gradients are taken of. One replica is trained without its axis R,
+        which spares the overhead of ``vmap``.
+    n_strengths : int
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], n_strengths: int = 1):
+        stacked, buffers = stack_module_state(list(networks))
+        _check_buffers(buffers)
+        self.network = networks[0]
+        self.n_strengths = n_strengths
+        self.params: Params = {
+            name: p.detach().repeat(n_strengths, *[1] * (p.ndim - 1)) for name, p in stacked.items()
+        }
+        self.size = len(networks) * n_strengths
+        self.leaves: Params = {
+            name: (p[0] if self.size == 1 else p).detach().requires_grad_(stacked[name].requires_grad)
+            for name, p in self.params.items()
+        }
+
+    def per_replica(self, strength: float | Sequence[float]) -> Tensor:
+        """The strength of each replica, ``(R,)``."""
+        first = next(iter(self.params.values()))
+        values = torch.as_tensor(strength, dtype=first.dtype, device=first.device).reshape(-1)
+        return values.repeat_interleave(self.size // len(values)) if len(values) > 1 else values.expand(self.size)
+
+    def copy(self) -> Params:
+        """The weights as they are now, ``(R, ...)``."""
+        return {name: p.clone() for name, p in self.params.items()}
+
+    def restore(self, params: Params) -> None:
+        """Put back weights that :meth:`copy` gave."""
+        for name, p in self.params.items():
+            p.copy_(params[name])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``(R, B, K)`` for inputs ``(R, B, ...)``, differentiable in the leaves."""
+        if self.size == 1:
+            return functional_call(self.network, self.leaves, (x[0],))[None]
+        return vmap(self._call, randomness="different")(self.leaves, x)
+
+    def logits_on_shared(self, x: Tensor) -> Tensor:
+        """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
+        with torch.no_grad():
+            if self.size == 1:
+                return functional_call(self.network, self.leaves, (x,))[None]
+            return vmap(self._call, in_dims=(0, None))(self.params, x)
+
+    def gradient(self, loss: Tensor) -> Params:
+        """Gradient of a loss summed over replicas, ``(R, ...)``: no replica feels another's loss.
+
+        Zero for weights that are frozen or not used. Contiguous like the weights, which the optimiser's
+        fused kernels take for granted.
+        """
+        trained = {name: leaf for name, leaf in self.leaves.items() if leaf.requires_grad}
+        grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        found = dict(zip(trained, grads, strict=True))
+        return {
+            name: torch.zeros_like(p) if found.get(name) is None else found[name].reshape(p.shape).contiguous()
+            for name, p in self.params.items()
+        }
+
+    def accuracy(self, x: Tensor, y: Tensor, outputs: tuple[int, int]) -> Tensor:
+        """Share of right answers of each replica among the competing outputs, ``(R,)``."""
+        right = 0
+        with evaluation_mode(self.network):
+            for xs, ys in zip(x.split(2000), y.split(2000), strict=True):
+                right = right + (masked(self.logits_on_shared(xs), outputs).argmax(-1) == ys).sum(1)
+        return right.double() / len(x)
+
+    def diverged(self) -> list[int]:
+        """Indices of the replicas with a weight that is not finite."""
+        finite = torch.stack(
+            [p.reshape(self.size, -1).isfinite().all(1) for p in self.params.values()]
+        ).all(0)
+        return (~finite).nonzero().flatten().tolist()
+
+    def _call(self, params: Params, x: Tensor) -> Tensor:
+        return functional_call(self.network, params, (x,))
+
+
+def _check_buffers(buffers: dict[str, Tensor]) -> None:
+    for name, stacked in buffers.items():
+        if not torch.equal(stacked, stacked[:1].expand_as(stacked)):
+            raise ValueError(
+                f"model has a buffer {name!r} that differs between seeds, but replicas share their buffers: "
+                "build it alike for every seed, or make it a parameter with requires_grad=False."
+            )
+
+
+def build_networks(
+    model: nn.Module | Callable[[], nn.Module], seeds: Sequence[int]
+) -> list[nn.Module]:
+    """One network for each seed.
+
+    Raises
+    ------
+    ValueError
+        If a network is given for several seeds.
+    TypeError
+        If there is neither a network nor a function that builds one.
+    """
+    if isinstance(model, nn.Module):
+        if len(seeds) > 1:
+            raise ValueError(
+                f"model is a network, but there are {len(seeds)} seeds: all replicas would start from the same "
+                "weights. Pass a function that builds it, such as lambda: MLP(64), or, if that is meant, "
+                "lambda: copy.deepcopy(model)."
+            )
+        return [copy.deepcopy(model)]
+    if not callable(model):
+        raise TypeError(
+            f"model is a {type(model).__name__}, but must be an nn.Module or a function that builds one."
+        )
+    with torch.random.fork_rng():
+        return [_built(model, seed) for seed in seeds]
+
+
+def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    network = build()
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"model() returned a {type(network).__name__}, but must build an nn.Module.")
+    return network
+
+
+def masked(logits: Tensor, outputs: tuple[int, int] | Tensor) -> Tensor:
+    """Logits in which the outputs that do not compete are minus infinity.
+
+    Parameters
+    ----------
+    logits : Tensor (..., K)
+    outputs : (first, stop), or Tensor (..., 2) with a pair for each sample
+    """
+    index = torch.arange(logits.shape[-1], device=logits.device)
+    if isinstance(outputs, Tensor):
+        competes = (index >= outputs[..., :1]) & (index < outputs[..., 1:])
+        return logits.masked_fill(~competes, -math.inf)
+    if outputs == (0, logits.shape[-1]):
+        return logits
+    return logits.masked_fill((index < outputs[0]) | (index >= outputs[1]), -math.inf)

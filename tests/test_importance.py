@@ -1,0 +1,400 @@
+"""The Fisher against a loop over single samples, BackPACK, and closed forms."""
+
+import copy
+import math
+
+import pytest
+import torch
+from backpack import backpack, extend
+from backpack.extensions import DiagGGNExact, SumGradSquared
+from oracles import (
+    F64,
+    CentredLogits,
+    Convolutional,
+    Embedded,
+    OneWeight,
+    Scaled,
+    SharedParameter,
+    Tied,
+    Tokens,
+    TwiceUsed,
+    Uncalled,
+    Unused,
+    distance,
+    drawn_labels,
+    loop_batched,
+    loop_fisher,
+    replica,
+    same_bits,
+)
+from torch import nn
+
+from cl_lib import MLP, ConvNet, derivations, fisher, importance
+from cl_lib.importance import population_fisher
+
+N = 11
+PER_SAMPLE = ("exact", "empirical", "sampled")
+CLOSED = {
+    "mlp": lambda: MLP(6, (5, 4), 3),
+    "one hidden layer": lambda: MLP(6, (5,), 3),
+    "linear": lambda: MLP(6, (), 3),
+    "linear without bias": lambda: nn.Linear(6, 3, bias=False),
+    "sequential": lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3, bias=False)),
+    "dropout": lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.ReLU(), nn.Linear(5, 3)),
+}
+GENERAL = {
+    "user's convolutions": Convolutional,
+    "ConvNet": lambda: ConvNet((1, 2, 3), channels=(2,), hidden=3, n_outputs=3),
+    "layer used twice": TwiceUsed,
+    "tied weight": Tied,
+    "shared parameter": SharedParameter,
+    "unused layer": Unused,
+    "layer not called": Uncalled,
+    "several rows a sample": Tokens,
+    "centred logits": CentredLogits,
+    "embedding": Embedded,
+    "scalar parameter": Scaled,
+    "layer norm": lambda: nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)),
+    "batch norm in eval mode": lambda: _with_statistics().eval(),
+}
+CASES = CLOSED | GENERAL
+
+
+def _with_statistics():
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
+    model[1].running_mean.uniform_(-1, 1)
+    model[1].running_var.uniform_(0.5, 2)
+    return model
+
+
+def build(name, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return CASES[name]().to(F64)
+
+
+def samples(n=N, seed=0, shape=(6,), n_labels=3):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, *shape, generator=generator, dtype=F64)
+    return x, torch.randint(n_labels, (n,), generator=generator)
+
+
+def expected_fisher(model, x, y, kind, outputs=None):
+    """What the loop gives, with the labels that the kind asks for."""
+    labels = drawn_labels(model, x, 3, outputs=outputs) if kind == "sampled" else y
+    return loop_fisher(model, x, labels, kind=kind, outputs=outputs)
+
+
+# Against the definition
+
+
+@pytest.mark.parametrize("kind", PER_SAMPLE)
+@pytest.mark.parametrize("name", CASES)
+def test_fisher_is_the_mean_over_samples(name, kind):
+    model, (x, y) = build(name), samples()
+    found = fisher(model, x, y, kind=kind, seed=3)
+    assert distance(found, expected_fisher(model, x, y, kind)) < 1e-10
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, N, 50])
+@pytest.mark.parametrize("name", ["mlp", "layer used twice", "user's convolutions", "embedding"])
+def test_batched_is_the_squared_mean_gradient(name, batch_size):
+    model, (x, y) = build(name), samples()
+    found = fisher(model, x, y, kind="batched", batch_size=batch_size)
+    assert distance(found, loop_batched(model, x, y, batch_size)) < 1e-10
+
+
+def test_batched_takes_128_samples_at_a_time():
+    model, (x, y) = build("mlp"), samples(200)
+    assert distance(fisher(model, x, y, kind="batched"), loop_batched(model, x, y, 128)) < 1e-10
+
+
+def test_batched_is_no_fisher_but_for_one_sample_a_batch():
+    model, (x, y) = build("mlp"), samples(64)
+    empirical = fisher(model, x, y, kind="empirical")
+    single = fisher(model, x, y, kind="batched", batch_size=1)
+    whole = fisher(model, x, y, kind="batched", batch_size=64)
+    assert distance(single, empirical) < 1e-12
+    assert distance(whole, empirical) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (3, 4, 6)])
+def test_inputs_with_more_axes(shape):
+    class PerPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.last(torch.tanh(self.first(x)).flatten(1, -2).mean(1))
+
+    torch.manual_seed(0)
+    model, (x, y) = PerPlace().to(F64), samples(shape=shape)
+    for kind in PER_SAMPLE:
+        expected = expected_fisher(model, x, y, kind)
+        assert distance(fisher(model, x, y, kind=kind, seed=3), expected) < 1e-10
+
+
+@pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
+@pytest.mark.parametrize("name", ["mlp", "user's convolutions"])
+@pytest.mark.parametrize("outputs", [(0, 3), (1, 3), (0, 2), (1, 2)])
+def test_only_competing_outputs_count(name, kind, outputs):
+    model, (x, y) = build(name), samples()
+    y = y.clamp(outputs[0], outputs[1] - 1)
+    found = fisher(model, x, y, kind=kind, outputs=outputs, batch_size=4, seed=3)
+    if outputs == (1, 2):  # the only output is certain: nothing to learn about the weights
+        assert all(torch.equal(f, torch.zeros_like(f)) for f in found.values())
+    elif kind == "batched":
+        assert distance(found, loop_batched(model, x, y, 4, outputs=outputs)) < 1e-10
+    else:
+        assert distance(found, expected_fisher(model, x, y, kind, outputs)) < 1e-10
+
+
+def test_images_of_bytes_are_divided_by_255():
+    model, y = build("mlp"), samples()[1]
+    x = torch.randint(256, (N, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    assert distance(fisher(model, x, y), loop_fisher(model, x.to(F64) / 255, y)) < 1e-10
+
+
+def test_float32_network_gives_float32_near_the_definition():
+    model, (x, y) = build("mlp").float(), samples(100)
+    found = fisher(model, x, y)
+    assert all(f.dtype == torch.float32 for f in found.values())
+    assert distance(found, loop_fisher(model, x, y)) < 1e-5
+
+
+def test_closed_form_is_used_where_it_holds(monkeypatch):
+    calls = []
+    for name in ("_linear_sums", "_general_sums"):
+        function = getattr(importance, name)
+
+        def spy(model, params, x, *rest, name=name, function=function):
+            calls.append((name, len(x)))
+            return function(model, params, x, *rest)
+
+        monkeypatch.setattr(importance, name, spy)
+    for name in CASES:
+        calls.clear()
+        fisher(build(name), samples(50)[0])
+        wanted = "_linear_sums" if name in CLOSED else "_general_sums"
+        assert [call for call in calls if call[1] == 50] == [(wanted, 50)], name
+
+
+@pytest.mark.parametrize("name", ["tied weight", "shared parameter", "layer used twice"])
+def test_shared_weights_are_found_when_the_first_sample_shows_nothing(name):
+    model, (x, y) = build(name), samples()
+    x[0] = 0
+    model.load_state_dict({k: v * 0 if "bias" in k else v for k, v in model.state_dict().items()})
+    assert distance(fisher(model, x, y), loop_fisher(model, x, y)) < 1e-10
+
+
+def test_shared_weights_are_found_where_gradients_are_tiny():
+    model, (x, y) = build("tied weight"), samples()
+    model.last.load_state_dict({k: 1e-7 * v for k, v in model.last.state_dict().items()})
+    found, expected = fisher(model, x, y), loop_fisher(model, x, y)
+    assert distance({"w": found["first.weight"]}, {"w": expected["first.weight"]}) < 1e-8
+
+
+# Against BackPACK
+
+
+@pytest.mark.parametrize("width", [(), (8,), (8, 7)])
+def test_against_backpack(width):
+    torch.manual_seed(1)
+    sizes = [6, *width, 4]
+    layers = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    network = [part for layer in layers for part in (layer, nn.Sigmoid())][:-1]
+    model, (x, y) = nn.Sequential(*network).to(F64), samples(50, n_labels=4)
+    reference = extend(copy.deepcopy(model))
+    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
+    with backpack(SumGradSquared(), DiagGGNExact()):
+        loss(reference(x.clone().requires_grad_()), y).backward()
+    named = dict(reference.named_parameters())
+    squares = {name: p.sum_grad_squared / len(x) for name, p in named.items()}
+    curvature = {name: p.diag_ggn_exact / len(x) for name, p in named.items()}
+    assert distance(fisher(model, x, y, kind="empirical"), squares) < 1e-12
+    assert distance(fisher(model, x), curvature) < 1e-12
+
+
+# Against closed forms
+
+XS, YS, W = [1.0, -0.5, 2.0, 0.3, -1.2], [1, 0, 1, 0, 1], 0.7
+
+
+def logistic(name):
+    """The unit as a network, and where its weight is: a scalar, or the second row of a layer."""
+    if name == "scalar":
+        return OneWeight(W), lambda f: f["w"]
+    layer = nn.Linear(1, 2, bias=False).to(F64)
+    layer.weight.data = torch.tensor([[0.0], [W]], dtype=F64)
+    return layer, lambda f: f["weight"][1, 0]
+
+
+@pytest.mark.parametrize("name", ["scalar", "layer"])
+def test_logistic_unit_by_hand(name):
+    model, weight = logistic(name)
+    x, y = torch.tensor(XS, dtype=F64)[:, None], torch.tensor(YS)
+    closed = derivations.fisher_estimates(XS, YS, W, batch_size=2)
+    for kind in ("exact", "empirical", "batched"):
+        found = float(weight(fisher(model, x, y, kind=kind, batch_size=2)))
+        assert found == pytest.approx(float(closed[kind]), rel=1e-12), kind
+
+
+def test_sampled_has_the_mean_and_the_variance_of_the_derivation():
+    model, weight = logistic("layer")
+    x, closed = torch.tensor(XS, dtype=F64)[:, None], derivations.fisher_estimates(XS, YS, W)
+    variance = float(closed["sampled_variance"])
+    many = float(weight(fisher(model, x.repeat(10_000, 1), kind="sampled")))
+    assert abs(many - float(closed["sampled_mean"])) < 4 * math.sqrt(variance / 10_000)
+    found = [float(weight(fisher(model, x, kind="sampled", seed=s))) for s in range(300)]
+    assert float(torch.tensor(found).var()) == pytest.approx(variance, rel=0.25)
+
+
+def test_sampled_draws_each_class_as_often_as_the_model_says():
+    p, n = torch.tensor([0.1, 0.6, 0.3], dtype=F64), 20_000
+    model = nn.Linear(1, 3, bias=False).to(F64)
+    model.weight.data = p.log()[:, None]
+    found = fisher(model, torch.ones(n, 1, dtype=F64), kind="sampled")["weight"][:, 0]
+    # class k has the gradient 1 - p_k when it is drawn and -p_k when not
+    share = (found - p**2) / (1 - 2 * p)
+    assert float((share - p).abs().max()) < 4 * math.sqrt(0.25 / n)
+
+
+def test_sampled_is_decided_by_its_seed_alone():
+    model, (x, y) = build("mlp"), samples(60)
+    first = fisher(model, x, kind="sampled", seed=1)
+    torch.manual_seed(99)
+    assert same_bits(first, fisher(model, x, y, kind="sampled", seed=1))
+    assert distance(first, fisher(model, x, kind="sampled", seed=2)) > 1e-3
+
+
+# What it does not depend on, and what it leaves alone
+
+
+@pytest.mark.parametrize("kind", PER_SAMPLE)
+@pytest.mark.parametrize("name", ["mlp", "user's convolutions"])
+def test_batch_size_decides_memory_only(name, kind):
+    model, (x, y) = build(name), samples(150)
+    whole = fisher(model, x, y, kind=kind)
+    for batch_size in (1, 7, 150):
+        assert distance(fisher(model, x, y, kind=kind, batch_size=batch_size), whole) < 1e-12
+
+
+@pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
+@pytest.mark.parametrize("name", ["mlp", "user's convolutions", "layer used twice", "embedding"])
+def test_a_population_is_its_replicas(name, kind):
+    models, (x, y) = [build(name, seed) for seed in range(3)], samples(30)
+    params, _ = torch.func.stack_module_state(models)
+    params = {key: p.detach() for key, p in params.items()}
+    together = population_fisher(models[0], params, x, y, kind=kind, batch_size=8)
+    for r, model in enumerate(models):
+        alone = fisher(model, x, y, kind=kind, batch_size=8)
+        assert distance(replica(together, r), alone) < 1e-12
+
+
+def test_the_order_of_samples_does_not_matter():
+    model, (x, y) = build("mlp"), samples(40)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    for kind in ("exact", "empirical"):
+        found = fisher(model, x[order], y[order], kind=kind)
+        assert distance(found, fisher(model, x, y, kind=kind)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
+@pytest.mark.parametrize("name", ["dropout", "user's convolutions"])
+def test_nothing_else_changes(name, kind):
+    model, (x, y) = build(name).train(), samples()
+    next(iter(model.children())).eval()  # modes are kept one by one
+    modes = [module.training for module in model.modules()]
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 7.0)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    x_before = x.clone()
+    fisher(model, x, y, kind=kind)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(p.grad, torch.full_like(p, 7.0)) for p in model.parameters())
+    assert same_bits(dict(model.state_dict()), dict(before))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(x, x_before)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_modes_come_back_after_an_error():
+    model, (x, _) = build("mlp").train(), samples()
+    with pytest.raises(RuntimeError):
+        fisher(model, x[:, :2])
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
+@pytest.mark.parametrize("name", ["linear without bias", "mlp", "user's convolutions"])
+def test_result_is_a_plain_copy(name, kind):
+    model, (x, y) = build(name), samples(3)
+    found = fisher(model, x, y, kind=kind)
+    kept = {key: value.clone() for key, value in found.items()}
+    assert not any(value.requires_grad for value in found.values())
+    for tensor in (*model.parameters(), x):
+        tensor.data.add_(1)
+    assert same_bits(found, kept)
+    storages = [value.untyped_storage().data_ptr() for value in found.values()]
+    assert len(set(storages)) == len(storages)
+
+
+def test_frozen_weights_have_an_importance_too():
+    model, (x, y) = build("mlp").requires_grad_(False), samples()
+    with torch.no_grad():
+        found = fisher(model, x, y)
+    assert distance(found, loop_fisher(model.requires_grad_(), x, y)) < 1e-10
+
+
+# What it refuses
+
+
+TRUE = {"kind": "empirical"}
+REFUSED = [
+    ({"kind": "diagonal"}, "kind is 'diagonal', but must be one of exact, sampled"),
+    (TRUE | {"y": None}, "y is missing: kind='empirical' needs"),
+    ({"kind": "batched", "y": None}, "y is missing: kind='batched' needs"),
+    (TRUE | {"y": torch.zeros(4).long()}, r"y has shape \(4,\)"),
+    (TRUE | {"y": torch.zeros(N)}, "type torch.float32, but must hold 11 integer labels"),
+    (TRUE | {"y": torch.zeros(N, 1).long()}, r"y has shape \(11, 1\)"),
+    (TRUE | {"y": torch.full((N,), 3)}, "labels from 3 to 3, but.*0 to 2"),
+    (TRUE | {"y": torch.zeros(N).long(), "outputs": (1, 3)}, "labels from 0 to 0, but.*1 to 2"),
+    ({"kind": "batched", "y": torch.full((N,), -100)}, "labels from -100 to -100"),
+    ({"outputs": (1, 5)}, r"outputs is \(1, 5\), but .* model's 3 outputs"),
+    ({"outputs": (2, 2)}, r"outputs is \(2, 2\)"),
+    ({"batch_size": 0}, "batch_size is 0, but must be 1 or more"),
+    ({"x": torch.zeros(0, 6)}, "x is empty"),
+    ({"x": torch.full((N, 6), math.nan)}, "x: the inputs hold NaN"),
+    ({"x": torch.full((N, 6), math.inf), "kind": "batched"}, "x: the inputs hold NaN"),
+    ({"x": [[0.0] * 6] * N}, r"x is a list, not a tensor; use torch.as_tensor\(x\)"),
+    (TRUE | {"y": [0] * N}, "y is a list, not a tensor"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[m[:25] for _, m in REFUSED])
+def test_refuses(change, message):
+    x, y = samples()
+    error = TypeError if "not a tensor" in message else ValueError
+    with pytest.raises(error, match=message):
+        fisher(build("mlp"), **({"x": x, "y": y} | change))
+
+
+@pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_refuses_weights_that_are_not_finite(kind, value):
+    model, (x, y) = build("mlp"), samples()
+    model.layers[1].weight.data[0, 0] = value
+    with pytest.raises(ValueError, match="non-finite importance for 'layers.* probably diverged"):
+        fisher(model, x, y, kind=kind)
+
+
+@pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
+@pytest.mark.parametrize("training", [True, False])
+def test_refuses_statistics_of_the_batch(kind, training):
+    x, y = samples()
+    norm = nn.BatchNorm1d(6, track_running_stats=training)
+    model = nn.Sequential(norm, nn.Linear(6, 3)).to(F64).train(training)
+    with pytest.raises(ValueError, match=r"batch normalisation .*layer '0'.*GroupNorm"):
+        fisher(model, x, y, kind=kind)

@@ -1,0 +1,597 @@
+"""Methods: invariants that each must keep, and each formula against another way to compute it."""
+
+import copy
+import math
+
+import pytest
+import torch
+from oracles import (
+    F64,
+    Scaled,
+    distance,
+    loop_batched,
+    loop_fisher,
+    mean_loss,
+    plain_training,
+    replica,
+    same_bits,
+    small_stream,
+    weights_of,
+)
+from torch import nn
+
+from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations, fit
+from cl_lib.importance import FISHER_KINDS
+from cl_lib.methods import Quadratic, merge, penalty, quadratic
+from cl_lib.methods.ewc import ANCHORS
+from cl_lib.methods.quadratic import STEPS
+from cl_lib.population import Population
+from cl_lib.streams import Stream
+
+STREAM = small_stream()
+METHODS = {f"L2 {step}": lambda s, step=step: L2(s, step=step) for step in STEPS} | {
+    f"EWC {kind} {anchors} {step}": lambda s, kind=kind, anchors=anchors, step=step: EWC(
+        s, fisher=kind, anchors=anchors, step=step
+    )
+    for kind in FISHER_KINDS
+    for anchors in ANCHORS
+    for step in STEPS
+}
+each_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+each_step = pytest.mark.parametrize("step", STEPS)
+
+
+def network():
+    return MLP(6, (5,), 3)
+
+
+def short(method=None, stream=STREAM, build=network, **options):
+    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
+    return fit(build, stream, method, **settings)
+
+
+def first_tasks(n, stream=STREAM):
+    return Stream(stream.name, stream.scenario, stream.tasks[:n], stream.n_outputs)
+
+
+def population(n_replicas=2, n_strengths=1, build=network):
+    networks = []
+    for seed in range(n_replicas):
+        torch.manual_seed(seed)
+        networks.append(build().to(F64))
+    return Population(networks, n_strengths)
+
+
+def move(params, seed=0, size=0.3):
+    """New weights near the old ones."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: p + size * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+        for name, p in params.items()
+    }
+
+
+def snapshot(state):
+    return copy.deepcopy((state.importance, state.centre, state.constant))
+
+
+def unchanged(state, kept):
+    importance, centre, constant = kept
+    same = same_bits(state.importance, importance) and same_bits(state.centre, centre)
+    return same and torch.equal(state.constant, constant)
+
+
+# The four invariants
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@each_method
+def test_strength_zero_is_fine_tuning_bit_for_bit(make, optimizer):
+    plain, found = (short(m, seeds=(0, 1), optimizer=optimizer) for m in (None, make(0)))
+    assert same_bits(found.params, plain.params)
+    assert (found.accuracy == plain.accuracy).all()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@each_method
+def test_strength_above_zero_is_not_fine_tuning(make, optimizer):
+    plain, found = (short(m, optimizer=optimizer) for m in (None, make(3.0)))
+    assert distance(found.params, plain.params) > 1e-4
+    first, again = (short(m, first_tasks(1), optimizer=optimizer) for m in (None, make(3.0)))
+    assert same_bits(first.params, again.params)  # nothing to protect in the first task
+
+
+@each_method
+def test_penalty_is_zero_at_the_anchor_and_positive_off_it(make):
+    run = short(make(1.0), first_tasks(1), seeds=(0, 1))
+    assert torch.equal(run.state.value(run.params), torch.zeros(2, dtype=F64))
+    assert (run.state.value(move(run.params)) > 0).all()
+
+
+@each_method
+def test_state_is_measured_on_the_task_and_does_not_alias(make):
+    replicas, method, task = population(), make(1.0), STREAM[0]
+    x, y = task.train.x.clone(), task.train.y.clone()
+    task = copy.deepcopy(task)
+    state = method.after_task(None, replicas, task)
+    kept = snapshot(state)
+    for tensor in (*replicas.params.values(), task.train.x):
+        tensor.add_(1)
+    assert unchanged(state, kept)
+    for tensor in (*replicas.params.values(), task.train.x):
+        tensor.sub_(1)
+    for r in range(2):
+        model = copy.deepcopy(replicas.network)
+        model.load_state_dict(replica(replicas.params, r))
+        expected = {name: torch.ones_like(p) for name, p in weights_of(model).items()}
+        if isinstance(method, EWC) and method.fisher in ("exact", "empirical"):
+            expected = loop_fisher(model, x, y, kind=method.fisher)
+        elif isinstance(method, EWC) and method.fisher == "batched":
+            expected = loop_batched(model, x, y, 128)
+        elif isinstance(method, EWC):
+            continue  # drawn labels: tests of importance
+        assert distance(replica(state.importance, r), expected) < 1e-10
+        assert distance(replica(state.centre, r), weights_of(model)) < 1e-15
+
+
+@each_method
+def test_an_earlier_state_is_never_changed(make):
+    replicas, method = population(), make(2.0)
+    first = method.after_task(None, replicas, STREAM[0])
+    kept = snapshot(first)
+    replicas.restore(move(replicas.params))
+    for _ in range(2):
+        grads = {name: torch.ones_like(p) for name, p in replicas.params.items()}
+        method.add_gradient(first, replicas, grads)
+        method.after_step(first, replicas, lambda name: 0.1)
+    second = method.after_task(first, replicas, STREAM[1])
+    assert unchanged(first, kept)
+    kept = snapshot(second)
+    replicas.restore(move(replicas.params, seed=1))
+    assert unchanged(second, kept)
+
+
+def test_one_method_serves_many_runs():
+    method = EWC(10.0)
+    first = short(method)
+    assert same_bits(short(method).params, first.params)
+
+
+@pytest.mark.parametrize("kind", FISHER_KINDS)
+def test_only_competing_outputs_are_important(kind):
+    stream = small_stream(scenario="task")
+    build = lambda: MLP(6, (5,), 6)  # noqa: E731
+    state = short(EWC(1.0, fisher=kind), first_tasks(1, stream), build=build).state
+    head = state.importance["layers.1.weight"][0]
+    assert (head[3:] == 0).all() and head[:3].max() > 0
+
+
+# The merged penalty is the sum of the penalties
+
+
+def random_penalties(n_tasks=3, n_replicas=2, zeros=True):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"w": (n_replicas, 4, 3), "b": (n_replicas, 4), "scale": (n_replicas,)}
+    penalties = []
+    for _ in range(n_tasks):
+        draw = {k: torch.randn(s, generator=generator, dtype=F64) for k, s in shapes.items()}
+        importance = {k: 10 * v**2 for k, v in draw.items()}
+        for value in importance.values():
+            value[torch.rand(value.shape, generator=generator) < 0.4 * zeros] = 0
+        centre = {k: torch.randn(s, generator=generator, dtype=F64) for k, s in shapes.items()}
+        penalties.append(quadratic.single(importance, centre))
+    for value in penalties:  # weights that no task needs
+        value.importance["w"][:, 0] = 0
+    return penalties
+
+
+def merged(penalties):
+    total = None
+    for one in penalties:
+        total = merge(total, one)
+    return total
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2, 3])
+def test_merged_penalty_has_value_and_gradient_of_the_sum(n_tasks):
+    penalties = random_penalties(n_tasks)
+    total = merged(penalties)
+    for seed in range(3):
+        at = {k: v.requires_grad_() for k, v in move(penalties[0].centre, seed, 2.0).items()}
+        for r in range(2):
+            separate = sum(
+                penalty(replica(at, r), replica(p.centre, r), replica(p.importance, r))
+                for p in penalties
+            )
+            found = total.value(at)[r]
+            assert float(found.detach()) == pytest.approx(float(separate.detach()), rel=1e-12)
+            grads = [torch.autograd.grad(f, list(at.values())) for f in (found, separate)]
+            assert distance(*(dict(zip(at, g, strict=True)) for g in grads)) < 1e-12
+
+
+def test_merged_penalty_against_the_derivation():
+    penalties = random_penalties(2, zeros=False)
+    penalties[0].importance["w"][0, 1, 1] = 0
+    total = merged(penalties)
+    constant = torch.zeros(2, dtype=F64)
+    for name, importance in total.importance.items():
+        for at in torch.cartesian_prod(*map(torch.arange, importance.shape)).reshape(
+            -1, importance.ndim
+        ):
+            at = tuple(at.tolist())
+            numbers = [float(v[name][at]) for p in penalties for v in (p.importance, p.centre)]
+            if numbers[0] + numbers[2] == 0:
+                assert total.centre[name][at] == numbers[3], (
+                    "the newer centre where nothing matters"
+                )
+                continue
+            f, mu, c = (float(v) for v in derivations.merge(*numbers))
+            assert float(importance[at]) == pytest.approx(f)
+            assert float(total.centre[name][at]) == pytest.approx(mu)
+            constant[at[0]] += c / 2
+    torch.testing.assert_close(total.constant, constant)
+
+
+def test_order_of_merging_does_not_matter():
+    penalties = random_penalties(3)
+    one, other = merged(penalties), merged(penalties[::-1])
+    at = move(penalties[0].centre)
+    torch.testing.assert_close(one.value(at), other.value(at), rtol=1e-12, atol=0)
+
+
+def test_merging_equal_anchors_moves_nothing_and_costs_nothing():
+    (first, second) = random_penalties(2)
+    same = Quadratic(second.importance, first.centre, second.constant)
+    total = merge(first, same)
+    assert same_bits(total.centre, first.centre)
+    assert torch.equal(total.constant, torch.zeros(2, dtype=F64))
+
+
+def test_nothing_cancels_in_single_precision():
+    importance, centre = {"w": torch.full((1, 1), 1e6)}, {"w": torch.full((1, 1), 100.0)}
+    total = None
+    for _ in range(100):
+        total = merge(total, quadratic.single(importance, centre))
+    assert float(total.centre["w"]) == 100 and float(total.constant) == 0
+    assert float(total.importance["w"]) == pytest.approx(1e8)
+
+
+def test_importances_of_any_size_merge():
+    sizes = torch.tensor([[2e-38, 1e-20, 1.0, 1e20, 0.0]])
+    for old in sizes[0]:
+        first = quadratic.single({"w": torch.full((1, 5), float(old))}, {"w": torch.zeros(1, 5)})
+        total = merge(first, quadratic.single({"w": sizes}, {"w": torch.ones(1, 5)}))
+        share = sizes.double() / (sizes.double() + float(old))
+        share[(sizes == 0) & (old == 0)] = 1
+        torch.testing.assert_close(total.centre["w"].double(), share, rtol=1e-5, atol=1e-7)
+
+
+def test_single_copies_both_arguments():
+    importance, anchor = {"w": torch.ones(1, 3)}, {"w": torch.zeros(1, 3), "other": torch.ones(1)}
+    made = quadratic.single(importance, anchor)
+    importance["w"].add_(1), anchor["w"].add_(1)
+    assert torch.equal(made.importance["w"], torch.ones(1, 3))
+    assert torch.equal(made.centre["w"], torch.zeros(1, 3)) and made.centre.keys() == {"w"}
+
+
+def test_penalty_by_hand():
+    at, anchor = (
+        {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3.0)},
+        {"a": torch.tensor([0.0, 4.0])},
+    )
+    found = penalty(at, anchor, {"a": torch.tensor([5.0, 0.5])})
+    assert float(found) == pytest.approx((5 * 1 + 0.5 * 4) / 2)
+
+
+# How the anchors of many tasks are kept
+
+
+def visit(method, n_tasks=3):
+    """States after each task, with the weights and importances that they were made of."""
+    replicas, stream, state, seen = population(), small_stream(n_tasks), None, []
+    for t, task in enumerate(stream):
+        replicas.restore(move(replicas.params, seed=t))
+        alone = EWC(1.0, fisher=method.fisher).after_task(None, replicas, task)
+        state = method.after_task(state, replicas, task)
+        seen.append((state, alone.importance, replicas.copy()))
+    return seen
+
+
+@pytest.mark.parametrize("kind", FISHER_KINDS)
+def test_separate_anchors_add_up_the_penalties(kind):
+    seen = visit(EWC(1.0, fisher=kind))
+    at = move(seen[0][2], seed=9)
+    expected = sum(quadratic.single(f, anchor).value(at) for _, f, anchor in seen)
+    torch.testing.assert_close(seen[-1][0].value(at), expected, rtol=1e-12, atol=0)
+
+
+def test_latest_anchor_adds_up_the_importances():
+    seen = visit(EWC(1.0, anchors="latest"))
+    state, _, anchor = seen[-1]
+    expected = {name: sum(f[name] for _, f, _ in seen) for name in anchor}
+    assert distance(state.importance, expected) < 1e-14
+    assert same_bits(state.centre, anchor)
+    assert torch.equal(state.constant, torch.zeros(2, dtype=F64))
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.5, 0.0])
+def test_online_recursion(gamma):
+    # Schwarz et al. (2018): F <- gamma F + F_t after task t, and gamma F is what the penalty uses
+    online = 0.0
+    for state, f, anchor in visit(EWC(1.0, anchors="latest", gamma=gamma)):
+        online = {name: f[name] + (gamma * online[name] if online else 0) for name in f}
+        if gamma:
+            assert distance(state.importance, {n: gamma * v for n, v in online.items()}) < 1e-14
+        else:
+            assert all((value == 0).all() for value in state.importance.values())
+        assert same_bits(state.centre, anchor)
+
+
+def test_forgetting_all_is_fine_tuning():
+    assert same_bits(short(EWC(9.0, anchors="latest", gamma=0.0)).params, short().params)
+
+
+def test_l2_keeps_the_last_anchor_only():
+    replicas, method = population(), L2(1.0)
+    state = method.after_task(None, replicas, STREAM[0])
+    replicas.restore(move(replicas.params))
+    state = method.after_task(state, replicas, STREAM[1])
+    assert same_bits(state.centre, replicas.params)
+    assert all((value == 1).all() for value in state.importance.values())
+
+
+def test_anchors_matter_from_the_third_task_on():
+    runs = {}
+    for n in (2, 3):
+        stream = small_stream(n)
+        runs[n] = [short(EWC(30.0, anchors=a), stream).params for a in ANCHORS]
+    assert same_bits(*runs[2])
+    assert distance(*runs[3]) > 1e-3
+
+
+# Gradient step: the loss of the paper, by autograd
+
+
+def paper_penalty(method):
+    """The penalty of Kirkpatrick et al. (2017), Eq. 3, from Fishers by a loop, for autograd."""
+    fishers = []
+
+    def value(earlier, network):
+        for t in range(len(fishers), len(earlier)):
+            task = STREAM3[t]
+            if isinstance(method, L2):
+                fishers.append({n: torch.ones_like(p) for n, p in weights_of(network).items()})
+            else:
+                x, y, kind = task.train.x, task.train.y, method.fisher
+                fishers.append(loop_fisher(earlier[t], x, y, kind=kind, outputs=task.outputs))
+        params, total = dict(network.named_parameters()), torch.zeros((), dtype=F64)
+        for t in range(len(earlier)) if isinstance(method, EWC) else range(len(earlier))[-1:]:
+            anchor = weights_of(earlier[t])
+            if isinstance(method, EWC) and method.anchors == "latest":
+                anchor = weights_of(earlier[-1])
+            for name, f in fishers[t].items():
+                total = total + (f * (params[name] - anchor[name]) ** 2).sum()
+        return 0.5 * method.strength * total
+
+    return value
+
+
+STREAM3 = small_stream(3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        EWC(2.0, step="gradient"),
+        EWC(2.0, fisher="empirical", step="gradient"),
+        EWC(2.0, anchors="latest", step="gradient"),
+        L2(0.3, step="gradient"),
+    ],
+    ids=["exact", "empirical", "latest", "L2"],
+)
+def test_gradient_step_is_descent_on_the_loss_of_the_paper(method, optimizer):
+    def make_optimizer(params):
+        if optimizer == "adam":
+            return torch.optim.Adam(params, lr=0.02)
+        return torch.optim.SGD(params, lr=0.05, momentum=0.9)
+
+    expected = plain_training(network, STREAM3, make_optimizer, penalty=paper_penalty(method))
+    lr = 0.02 if optimizer == "adam" else 0.05
+    found = short(method, STREAM3, optimizer=optimizer, lr=lr)
+    assert distance(replica(found.params, 0), weights_of(expected[-1])) < 1e-10
+
+
+@pytest.mark.parametrize("strength", [0.7, (0.7, 20.0, 0.0)])
+def test_added_gradient_is_that_of_the_penalty(strength):
+    n_strengths = len(strength) if isinstance(strength, tuple) else 1
+    replicas = population(2, n_strengths, build=Scaled)
+    method = EWC(strength, step="gradient")
+    state = method.after_task(None, replicas, STREAM[0])
+    replicas.restore(move(replicas.params))
+    at = {name: p.clone().requires_grad_() for name, p in replicas.params.items()}
+    factors = torch.tensor(strength, dtype=F64).reshape(-1).repeat_interleave(2)
+    loss = (factors * state.value(at)).sum() + sum(p.sum() for p in at.values())
+    expected = dict(zip(at, torch.autograd.grad(loss, list(at.values())), strict=True))
+    grads = {name: torch.ones_like(p) for name, p in replicas.params.items()}
+    before = replicas.copy()
+    method.add_gradient(state, replicas, grads)
+    method.after_step(state, replicas, lambda name: 0.1)
+    assert distance(grads, expected) < 1e-14
+    assert same_bits(replicas.params, before), "the gradient is all that this step adds"
+
+
+# Implicit step
+
+
+@pytest.mark.parametrize("eta", [0.3, "elementwise"])
+def test_implicit_step_is_the_proximal_step(eta):
+    strengths = (0.5, 40.0)
+    replicas = population(1, 2, build=Scaled)
+    method = EWC(strengths)
+    state = method.after_task(None, replicas, STREAM[0])
+    replicas.restore(move(replicas.params))
+    before = replicas.copy()
+    sizes = {
+        name: torch.full_like(p, 0.3) if eta == 0.3 else 0.1 + p**2 for name, p in before.items()
+    }
+    grads = {name: torch.ones_like(p) for name, p in before.items()}
+    method.add_gradient(state, replicas, grads)
+    assert all((g == 1).all() for g in grads.values()), "the step is all that is added"
+    for _ in range(2):  # the second time from what the first one kept
+        replicas.restore(before)
+        method.after_step(state, replicas, lambda name: eta if eta == 0.3 else sizes[name])
+        for name, found in replicas.params.items():
+            for at in [(0,) * found.ndim, (1,) * found.ndim]:
+                arguments = (sizes, {name: None}, state.importance, state.centre)
+                lr, _, f, anchor = (
+                    v[name] if v[name] is None else float(v[name][at]) for v in arguments
+                )
+                expected = derivations.proximal_step(
+                    float(before[name][at]), lr, strengths[at[0]], f, anchor
+                )
+                assert float(found[at]) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("make", [EWC, L2])
+def test_steps_agree_in_the_limit_of_small_learning_rates(make, momentum):
+    apart = []
+    for halvings in range(3):
+        lr = 0.1 * (1 - momentum) / 2**halvings
+        options = {"lr": lr, "momentum": momentum, "epochs": 60 * 2**halvings, "batch_size": 20}
+        runs = [short(make(2.0, step=step), **options) for step in STEPS]
+        apart.append(distance(runs[0].params, runs[1].params))
+    assert apart[0] > 1e-5, "so near already that the test says nothing"
+    assert apart[1] < 0.6 * apart[0] and apart[2] < 0.6 * apart[1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "tolerance"),
+    [
+        ("sgd", {"lr": 0.5, "momentum": 0.0}, 1e-8),
+        ("sgd", {"lr": 0.1, "momentum": 0.9}, 1e-8),
+        ("adam", {"lr": 0.01}, 1e-4),
+    ],
+    ids=["sgd", "momentum", "adam"],
+)
+@pytest.mark.parametrize("make", [EWC, L2])
+@each_step
+def test_training_ends_at_the_minimiser_of_loss_plus_penalty(
+    make, step, optimizer, options, tolerance
+):
+    options |= {"epochs": 800, "batch_size": 20, "optimizer": optimizer}
+    method = make(0.5, step=step)
+    build = lambda: MLP(6, (), 3)  # noqa: E731 (convex)
+    run = short(method, build=build, **options)
+    state = short(method, first_tasks(1), build=build, **options).state
+    model = run.model()
+    samples = [(x, y, None) for x, y in zip(STREAM[1].train.x, STREAM[1].train.y, strict=True)]
+    stacked = {name: p[None] for name, p in model.named_parameters()}
+    loss, pull = mean_loss(model, samples), 0.5 * state.value(stacked)[0]
+    slopes = [torch.autograd.grad(v, list(model.parameters())) for v in (loss, pull)]
+    largest = [max(float(g.abs().max()) for g in slope) for slope in slopes]
+    assert min(largest) > 100 * tolerance, "loss and penalty must pull against each other"
+    total = max(float((a + b).abs().max()) for a, b in zip(*slopes, strict=True))
+    assert total < tolerance
+
+
+class World(nn.Module):
+    """The three-weight world has no input; only its weights are used."""
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor([1.0, 1.0, 0.0], dtype=F64))
+
+
+@each_step
+@pytest.mark.parametrize(
+    ("make", "importance"), [(EWC, (1, 1, 0)), (L2, (1, 1, 1))], ids=["EWC", "L2"]
+)
+@pytest.mark.parametrize("strength", [0.1, 2.0])
+def test_three_weight_world(step, make, importance, strength):
+    replicas, method, lr = population(1, build=World), make(strength, step=step), 0.1
+    anchor = replicas.copy()
+    state = quadratic.single({"theta": torch.tensor([importance], dtype=F64)}, anchor)
+    for _ in range(3000):
+        t1, t2, t3 = replicas.params["theta"][0].tolist()
+        slope = torch.tensor([[t1 - 1, t2 + t3 - 9, t2 + t3 - 9]], dtype=F64)
+        grads = {"theta": slope}
+        method.add_gradient(state, replicas, grads)
+        replicas.params["theta"].sub_(lr * grads["theta"])
+        method.after_step(state, replicas, lambda name: lr)
+    expected = derivations.penalised_minimiser(
+        derivations.loss_b(), importance, (1, 1, 0), Fraction(strength)
+    )
+    assert replicas.params["theta"][0].tolist() == pytest.approx([float(v) for v in expected])
+
+
+def test_implicit_step_stays_at_the_anchor_where_the_gradient_step_diverges():
+    options = {"seeds": (0, 1), "dtype": torch.float32, "epochs": 5}
+    anchor = short(EWC(1e8), first_tasks(1), **options)
+    run = short(EWC((1.0, 1e8)), **options)
+    for name, f in anchor.state.importance.items():
+        held = f > 1e-3  # for these lambda times F is 1e5 and more
+        moved = (run.params[name][2:] - anchor.params[name])[held].abs()
+        free = (run.params[name][:2] - anchor.params[name])[held].abs()
+        assert held.any() and float(moved.max()) < 1e-3 < float(free.max())
+    message = r"replicas \[2, 3\] of 4 diverged on 'task 2'.*lr or strength.*step=\"implicit\""
+    with pytest.raises(FloatingPointError, match=message):
+        short(EWC((1.0, 1e8), step="gradient"), **options)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("fisher", FISHER_KINDS)
+def test_implicit_step_is_stable_for_every_strength(fisher, optimizer):
+    strengths = tuple(10.0**k for k in range(-3, 13, 3))
+    run = short(EWC(strengths, fisher=fisher), optimizer=optimizer, dtype=torch.float32, lr=0.5)
+    assert all(p.isfinite().all() for p in run.params.values())
+
+
+# What methods refuse, and their defaults
+
+
+@pytest.mark.parametrize("make", [EWC, L2])
+@pytest.mark.parametrize("strength", [-1, math.nan, math.inf, "10", None, (1.0, -2.0)])
+def test_refuses_strengths(make, strength):
+    with pytest.raises(ValueError, match="strength is .* must be a finite number >= 0"):
+        make(strength)
+
+
+@pytest.mark.parametrize("make", [EWC, L2])
+def test_refuses_no_strength_at_all(make):
+    with pytest.raises(ValueError, match="strength is empty: give a number, or a tuple"):
+        make(())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EWC(1.0, step="explicit"), "step is 'explicit', but must be \"implicit\" or"),
+        (lambda: L2(1.0, step="explicit"), "step is 'explicit'"),
+        (lambda: EWC(1.0, fisher="diagonal"), "fisher is 'diagonal', but must be one of exact"),
+        (
+            lambda: EWC(1.0, anchors="both"),
+            "anchors is 'both', but must be one of separate, latest",
+        ),
+        (lambda: EWC(1.0, gamma=0.5), "gamma is 0.5 with anchors='separate'.*\"latest\" only"),
+        (lambda: EWC(1.0, anchors="latest", gamma=1.5), r"gamma is 1.5 .*must lie in \[0, 1\]"),
+        (lambda: EWC(1.0, anchors="latest", gamma=-0.1), "gamma is -0.1"),
+        (lambda: EWC(1.0, anchors="latest", gamma=math.nan), "gamma is nan"),
+    ],
+)
+def test_refuses_choices(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_defaults():
+    assert EWC(1.0) == EWC(1.0, fisher="exact", anchors="separate", gamma=1.0, step="implicit")
+    assert L2(1.0) == L2(1.0, step="implicit")
+    assert (Finetune().strength, Joint().strength) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("method", [Finetune(), Joint(), L2(1.0), EWC(1.0)])
+def test_settings_cannot_be_changed(method):
+    with pytest.raises(AttributeError):
+        method.strength = 5.0

@@ -1,0 +1,92 @@
+"""The two networks, against layers applied by hand."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cl_lib import MLP, ConvNet
+from cl_lib.models import evaluation_mode, network_input
+
+
+def test_mlp_by_hand():
+    model, x = MLP(6, (5, 4), 3), torch.randn(7, 2, 3)
+    first, second, last = model.layers
+    h1 = (x.reshape(7, 6) @ first.weight.T + first.bias).clamp(min=0)
+    h2 = (h1 @ second.weight.T + second.bias).clamp(min=0)
+    logits, hidden = model(x, hidden=True)
+    assert [tuple(h.shape) for h in hidden] == [(7, 5), (7, 4)]
+    for found, expected in zip(hidden, (h1, h2), strict=True):
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(logits, h2 @ last.weight.T + last.bias)
+    assert torch.equal(model(x), logits)
+
+
+def test_mlp_without_hidden_layer_is_linear():
+    model, x = MLP(6, (), 3), torch.randn(2, 6)
+    logits, hidden = model(x, hidden=True)
+    assert hidden == [] and len(model.layers) == 1
+    assert torch.equal(logits, model.layers[0](x))
+
+
+def test_mlp_defaults_are_those_of_the_book():
+    shapes = [tuple(p.shape) for p in MLP(64).parameters()]
+    assert shapes == [(100, 64), (100,), (100, 100), (100,), (10, 100), (10,)]
+
+
+@pytest.mark.parametrize("sizes", [(0, (5,), 3), (6, (5, 0), 3), (6, (5,), 0)])
+def test_mlp_refuses_empty_layers(sizes):
+    with pytest.raises(ValueError, match="widths are .* every layer needs at least one unit"):
+        MLP(*sizes)
+
+
+def test_convnet_by_hand():
+    model = ConvNet((2, 8, 9), channels=(3, 4), hidden=5, n_outputs=6)
+    x = torch.randn(7, 2, 8, 9)
+    expected, h = [], x
+    for layer in model.convolutions:
+        h = functional.conv2d(h, layer.weight, layer.bias, padding=1).clamp(min=0)
+        expected.append(h)
+        # the largest of each 2 x 2 square; an odd last column is dropped
+        h = h[..., : h.shape[-1] // 2 * 2].unfold(2, 2, 2).unfold(3, 2, 2).amax((-1, -2))
+    expected.append(model.layers[0](h.flatten(1)).clamp(min=0))
+    logits, hidden = model(x, hidden=True)
+    assert [tuple(h.shape) for h in hidden] == [(7, 3, 8, 9), (7, 4, 4, 4), (7, 5)]
+    for found, wanted in zip(hidden, expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(logits, model.layers[1](expected[-1]))
+    assert torch.equal(model(x), logits)
+
+
+def test_convnet_takes_flat_images():
+    model, x = ConvNet((1, 8, 8), channels=(3,), hidden=5), torch.randn(4, 64)
+    assert torch.equal(model(x), model(x.reshape(4, 1, 8, 8)))
+    assert model(x).shape == (4, 10)
+
+
+def test_convnet_refuses_images_too_small():
+    with pytest.raises(ValueError, match=r"shape is \(1, 8, 3\): 2 poolings leave nothing"):
+        ConvNet((1, 8, 3), channels=(2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_network_input(dtype):
+    found = network_input(torch.tensor([0, 51, 255], dtype=torch.uint8), dtype)
+    torch.testing.assert_close(found, torch.tensor([0, 0.2, 1], dtype=dtype))
+    numbers = torch.tensor([-3.0, 300.0])
+    assert torch.equal(network_input(numbers, dtype), numbers.to(dtype))
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_evaluation_mode_gives_every_mode_back(error):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(), nn.Dropout()))
+    model[1][0].eval()
+    modes = [module.training for module in model.modules()]
+    try:
+        with evaluation_mode(model):
+            assert not any(module.training for module in model.modules())
+            if error:
+                raise error
+    except RuntimeError:
+        pass
+    assert [module.training for module in model.modules()] == modes

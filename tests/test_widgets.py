@@ -1,0 +1,369 @@
+"""The interactive figures: their numbers against NumPy, their behaviour in a real browser."""
+
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import xml.etree.ElementTree as ElementTree
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WIDGETS = ROOT / "book" / "assets" / "widgets"
+NODE_TESTS = sorted((ROOT / "tests" / "widgets").glob("*.test.mjs"))
+STATIC = (WIDGETS / "three-weights.html").read_text(encoding="utf-8")
+MAX_BYTES = 20_000
+
+STRENGTHS = (0.0, 0.01, 0.3, 1.0, 12.5, 100.0)
+IMPORTANCES = (0.0, 0.05, 0.5, 1.0)
+
+
+def program(*names):
+    """Return the path of the first program found; without one skip, but fail where CI=true."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    reason = f"none of these programs is installed: {', '.join(names)}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def node(*arguments, text=None):
+    return subprocess.run(
+        [program("node"), *map(str, arguments)],
+        input=text, capture_output=True, encoding="utf-8", timeout=120,
+    )
+
+
+# Without a browser
+
+
+def test_the_widgets_stay_small():
+    assert sum(path.stat().st_size for path in WIDGETS.iterdir()) < MAX_BYTES
+
+
+def test_the_widgets_ask_no_other_server():
+    for path in WIDGETS.iterdir():
+        assert not re.search("https?:|[\"'(]//", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_static_figure_is_described():
+    svg = ElementTree.fromstring(STATIC).find("svg")
+    assert svg.get("role") == "img"
+    assert 40 <= len(svg.get("aria-label")) <= 250
+
+
+def test_a_missing_program_is_skipped_over_but_fails_in_ci(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="none of these programs is installed: no-such"):
+        program("no-such-program")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="none of these programs is installed: no-such"):
+        program("no-such-program")
+
+
+def test_node_tests():
+    assert NODE_TESTS
+    done = node("--test", *NODE_TESTS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def end_point(strength, importance):
+    """Solve the stationarity conditions; of several solutions take the nearest to the start."""
+    start = np.array([1.0, 1.0, 0.0])
+    rows = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+    target = np.array([1.0, 9.0])
+    hessian = rows.T @ rows + strength * np.diag(importance)
+    gradient = rows.T @ (rows @ start - target)
+    return start + np.linalg.lstsq(hessian, -gradient)[0]
+
+
+def test_end_points_and_losses_agree_with_numpy():
+    settings = [
+        {"lambda": strength, "F": list(importance)}
+        for strength, *importance in product(STRENGTHS, *[IMPORTANCES] * 3)
+    ]
+    module = (WIDGETS / "three-weights-model.mjs").as_uri()
+    script = f"""
+      import {{ readFileSync }} from "node:fs";
+      import {{ endPoint, losses }} from "{module}";
+      const settings = JSON.parse(readFileSync(0, "utf8"));
+      const rows = settings.map((s) => [...endPoint(s), ...Object.values(losses(endPoint(s)))]);
+      console.log(JSON.stringify(rows));
+    """
+    done = node("--input-type=module", "--eval", script, text=json.dumps(settings))
+    assert done.returncode == 0, done.stderr
+    ends = np.array([end_point(s["lambda"], s["F"]) for s in settings])
+    loss_a = ((ends[:, 0] - 1) ** 2 + (ends[:, 1] - 1) ** 2) / 2
+    loss_b = ((ends[:, 0] - 1) ** 2 + (ends[:, 1] + ends[:, 2] - 9) ** 2) / 2
+    expected = np.column_stack([ends, loss_a, loss_b])
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-9)
+
+
+# In a browser
+
+PAGES = {
+    "figure.html": STATIC,
+    "empty.html": "<div>static text</div>",
+    "unknown.html": '<div data-widget="no-such-figure"><svg id="still"></svg></div>',
+    "misnamed.html": '<div data-widget="../x"><svg id="still"></svg></div>',
+}
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Figure</title>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
+<script type="module" src="../_static/widgets/loader.mjs?v=1"></script>
+<style>html[data-theme=dark] {{ --pst-color-background: #14181e; }}
+body {{ background: var(--pst-color-background, #fff); }}
+html[data-theme=dark] body {{ color: #d5dae0; }}</style></head><body>{body}</body></html>"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Serve the pages below a folder, as a book on a project site is, and return their address."""
+    root = tmp_path_factory.mktemp("site")
+    shutil.copytree(WIDGETS, root / "book" / "_static" / "widgets")
+    (root / "book" / "chapters").mkdir()
+    for name, body in PAGES.items():
+        page = root / "book" / "chapters" / name
+        page.write_text(PAGE.format(body=body), encoding="utf-8")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(root))
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/book/chapters"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = program("chromium", "chromium-browser", "google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api")
+    quiet = ["gpu", "background-networking", "component-update", "sync"]
+    with playwright.sync_playwright() as started:
+        options = ["--no-sandbox", *(f"--disable-{what}" for what in quiet)]
+        yield started.chromium.launch(executable_path=chromium, args=options)
+
+
+class Figure:
+    """A page with the figure, and what its reader sees; pages that report an error are refused."""
+
+    def __init__(self, browser, site, name="figure.html", **options):
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.errors, self.fetched = [], []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        self.page.on("request", lambda r: self.fetched.append(r.url.rsplit("/", 1)[1]))
+        self.page.goto(f"{site}/{name}", wait_until="networkidle")
+
+    def readout(self):
+        text = self.page.locator(".tw-readout").inner_text()
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return dict(zip(["A", "B", "end", "verdict"], [*lines[1:6:2], lines[-1]], strict=True))
+
+    def value(self, name):
+        return self.page.locator(f"input[name={name}]").get_attribute("aria-valuetext")
+
+    def pressed(self):
+        return self.page.locator(".tw-presets [aria-pressed=true] b").all_inner_texts()
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def show(self, name):
+        """Keep a picture, if a folder for pictures is named in WIDGET_SCREENSHOTS."""
+        if folder := os.environ.get("WIDGET_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def open_figure(browser, site):
+    opened = []
+
+    def open_page(name="figure.html", **options):
+        opened.append(Figure(browser, site, name, **options))
+        return opened[-1]
+
+    yield open_page
+    for figure in opened:
+        figure.context.close()
+
+
+def test_the_figure_opens_on_plain_training(open_figure):
+    figure = open_figure()
+    assert figure.readout() == {
+        "A": "8.00", "B": "0.00", "end": "(1, 5, 4)", "verdict": "B is solved, A no longer.",
+    }
+    assert figure.pressed() == ["Plain"]
+    assert figure.errors == []
+
+
+def test_the_keyboard_reaches_every_control_in_order(open_figure):
+    figure = open_figure()
+    seen = []
+    for _ in range(7):
+        figure.press("Tab")
+        seen.append(figure.page.evaluate(
+            "document.activeElement.name || document.activeElement.innerText.split('\\n')[0]"
+        ))
+    assert seen == ["Plain", "L2", "EWC", "position", "f2", "f3", "Reset"]
+
+
+def test_presets_by_keyboard(open_figure):
+    figure = open_figure()
+    figure.press("Tab", "Tab", "Enter")
+    assert figure.pressed() == ["L2"]
+    assert figure.readout() == {
+        "A": "3.56", "B": "3.56", "end": "(1, 3.67, 2.67)",
+        "verdict": "Neither is solved: one loss is traded for the other.",
+    }
+    figure.press("Tab", "Space")
+    assert figure.pressed() == ["EWC"]
+    assert figure.readout() == {
+        "A": "0.00", "B": "0.00", "end": "(1, 1, 8)", "verdict": "Both tasks are solved.",
+    }
+    figure.press("Shift+Tab", "Shift+Tab", "Enter")
+    assert figure.pressed() == ["Plain"]
+    assert figure.readout()["end"] == "(1, 5, 4)"
+    assert figure.errors == []
+
+
+def test_the_strength_slider_by_keyboard(open_figure):
+    figure = open_figure()
+    figure.page.locator("input[name=position]").focus()
+    figure.press("ArrowRight")
+    assert figure.value("position") == "0.01"
+    assert figure.readout()["A"] == f"{32 / 2.01**2:.2f}"
+    figure.press("End")
+    assert figure.value("position") == "100.0"
+    assert figure.readout() == {
+        "A": "< 0.01", "B": f"{32 * 100**2 / 102**2:.2f}", "end": "(1, 1.08, 0.08)",
+        "verdict": "A is kept, but B is not learned.",
+    }
+    figure.press("Home")
+    assert figure.readout()["end"] == "(1, 5, 4)"
+    assert figure.errors == []
+
+
+def test_the_importance_sliders_by_keyboard_and_reset(open_figure):
+    figure = open_figure()
+    figure.page.get_by_role("button", name="L2").click()
+    figure.page.locator("input[name=f3]").focus()
+    figure.press("ArrowLeft")
+    assert figure.value("f3") == "0.95"
+    assert figure.pressed() == []
+    figure.press("Home")
+    assert figure.pressed() == ["EWC"]
+    figure.press("End", "Shift+Tab", "Home")
+    assert figure.value("f2") == "0.00"
+    assert figure.readout()["end"] == "(1, 9, 0)"
+    figure.press("Tab", "Tab", "Enter")
+    assert [figure.value(name) for name in ("position", "f2", "f3")] == ["0.00", "1.00", "1.00"]
+    assert figure.pressed() == ["Plain"]
+
+
+def test_a_preset_keeps_the_strength_that_the_reader_chose(open_figure):
+    figure = open_figure()
+    figure.page.locator("input[name=position]").fill("61")
+    figure.page.get_by_role("button", name="EWC").click()
+    assert figure.value("position") == "10.0"
+
+
+def test_the_drawing_follows_the_numbers(open_figure):
+    figure = open_figure()
+    figure.page.get_by_role("button", name="EWC").click()
+    drawing = figure.page.evaluate("""() => {
+      const at = (s) => ["cx", "cy"].map((name) => +document.querySelector(s).getAttribute(name));
+      const line = document.querySelector(".tw .path").getAttribute("d").match(/[\\d.]+ [\\d.]+$/);
+      return { end: at(".tw circle.end"), both: at(".tw circle.both"),
+        path: line[0].split(" ").map(Number), label: document.querySelector(".tw svg").ariaLabel };
+    }""")
+    assert drawing["end"] == pytest.approx(drawing["both"])
+    assert drawing["path"] == pytest.approx(drawing["both"], abs=0.06)
+    assert "ends at (1, 1, 8). Both tasks are solved." in drawing["label"]
+    assert 40 <= len(drawing["label"]) <= 250
+
+
+def test_changes_are_announced_and_controls_are_named(open_figure):
+    page = open_figure().page
+    assert page.locator(".tw-readout").get_attribute("aria-live") == "polite"
+    for name in ("λ strength of the penalty", "F₂ importance of θ₂", "F₃ importance of θ₃"):
+        assert page.get_by_role("slider", name=name).count() == 1
+
+
+def test_the_path_is_drawn_slowly_only_where_motion_is_welcome(open_figure):
+    for motion, running in (("no-preference", 1), ("reduce", 0)):
+        page = open_figure(reduced_motion=motion).page
+        page.get_by_role("button", name="EWC").click()
+        assert page.evaluate("document.getAnimations().length") == running
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_figure_fits_and_stands_out(open_figure, width, theme):
+    figure = open_figure(viewport={"width": width, "height": 800}, reduced_motion="reduce")
+    page = figure.page
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    page.get_by_role("button", name="L2").click()
+    figure.show(f"three-weights-{width}-{theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate("""() => {
+      const style = (s) => getComputedStyle(document.querySelector(s));
+      return [getComputedStyle(document.body).backgroundColor, style(".tw circle.both").stroke,
+        ...[...document.querySelectorAll(".tw .valley")].map((l) => getComputedStyle(l).stroke)];
+    }""")
+    paper, *lines = [luminance(colour) for colour in colours]
+    assert len(lines) == 3
+    for line in lines:
+        assert (max(line, paper) + 0.05) / (min(line, paper) + 0.05) >= 3
+
+
+def luminance(colour):
+    """Return the relative luminance (WCAG 2) of a colour written as rgb(r, g, b)."""
+    levels = np.array(colour.removeprefix("rgb(").removesuffix(")").split(","), float) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure):
+    still = "[data-widget] > svg"
+    page = open_figure().page
+    assert page.locator(".tw").is_visible() and page.locator(still).is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator(".tw").is_hidden() and page.locator(still).is_visible()
+    assert open_figure(java_script_enabled=False).page.locator(still).is_visible()
+
+
+def test_a_page_without_a_figure_fetches_only_the_loader(open_figure):
+    figure = open_figure("empty.html")
+    assert figure.fetched == ["empty.html", "loader.mjs?v=1"]
+    assert figure.errors == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unknown.html", 'data-widget="no-such-figure" keeps its static figure'),
+        ("misnamed.html", "expected a name of lower-case letters, digits and hyphens"),
+    ],
+)
+def test_a_figure_that_cannot_be_loaded_stays_static_and_says_so(open_figure, name, message):
+    figure = open_figure(name)
+    assert any(message in error for error in figure.errors)
+    assert figure.page.locator("#still").count() == 1
+    assert figure.page.locator(".tw").count() == 0
