@@ -6,6 +6,7 @@ samples, and ends where it would have ended alone.
 """
 
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ def fit(
     """
     method = Finetune() if method is None else method
     _check_kinds(stream, method, seeds)
-    seeds = list(seeds)
+    seeds = [operator.index(seed) for seed in seeds]
     settings = _Settings(epochs, batch_size, lr, momentum, optimizer, evaluate, curve_every)
     _check_settings(settings, seeds)
     strengths = np.atleast_1d(np.asarray(method.strength, dtype=float))

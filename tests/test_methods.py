@@ -1,9 +1,13 @@
 """Methods: invariants that each must keep, and each formula against another way to compute it."""
 
 import copy
+import dataclasses
+import functools
 import math
+from fractions import Fraction
 
 import pytest
+import sympy as sp
 import torch
 from oracles import (
     F64,
@@ -50,6 +54,11 @@ def short(method=None, stream=STREAM, build=network, **options):
     return fit(build, stream, method, **settings)
 
 
+@functools.cache
+def fine_tuning(**options):
+    return short(**options)
+
+
 def first_tasks(n, stream=STREAM):
     return Stream(stream.name, stream.scenario, stream.tasks[:n], stream.n_outputs)
 
@@ -87,7 +96,8 @@ def unchanged(state, kept):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @each_method
 def test_strength_zero_is_fine_tuning_bit_for_bit(make, optimizer):
-    plain, found = (short(m, seeds=(0, 1), optimizer=optimizer) for m in (None, make(0)))
+    plain = fine_tuning(seeds=(0, 1), optimizer=optimizer)
+    found = short(make(0), seeds=(0, 1), optimizer=optimizer)
     assert same_bits(found.params, plain.params)
     assert (found.accuracy == plain.accuracy).all()
 
@@ -95,10 +105,14 @@ def test_strength_zero_is_fine_tuning_bit_for_bit(make, optimizer):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @each_method
 def test_strength_above_zero_is_not_fine_tuning(make, optimizer):
-    plain, found = (short(m, optimizer=optimizer) for m in (None, make(3.0)))
-    assert distance(found.params, plain.params) > 1e-4
-    first, again = (short(m, first_tasks(1), optimizer=optimizer) for m in (None, make(3.0)))
-    assert same_bits(first.params, again.params)  # nothing to protect in the first task
+    found = short(make(3.0), optimizer=optimizer)
+    assert distance(found.params, fine_tuning(optimizer=optimizer).params) > 1e-4
+
+
+@each_method
+def test_nothing_is_protected_in_the_first_task(make):
+    stream = first_tasks(1)
+    assert same_bits(short(make(3.0), stream).params, short(None, stream).params)
 
 
 @each_method
@@ -210,25 +224,18 @@ def test_merged_penalty_has_value_and_gradient_of_the_sum(n_tasks):
 
 
 def test_merged_penalty_against_the_derivation():
-    penalties = random_penalties(2, zeros=False)
-    penalties[0].importance["w"][0, 1, 1] = 0
-    total = merged(penalties)
-    constant = torch.zeros(2, dtype=F64)
-    for name, importance in total.importance.items():
-        for at in torch.cartesian_prod(*map(torch.arange, importance.shape)).reshape(
-            -1, importance.ndim
-        ):
-            at = tuple(at.tolist())
-            numbers = [float(v[name][at]) for p in penalties for v in (p.importance, p.centre)]
-            if numbers[0] + numbers[2] == 0:
-                assert total.centre[name][at] == numbers[3], (
-                    "the newer centre where nothing matters"
-                )
-                continue
-            f, mu, c = (float(v) for v in derivations.merge(*numbers))
-            assert float(importance[at]) == pytest.approx(f)
-            assert float(total.centre[name][at]) == pytest.approx(mu)
-            constant[at[0]] += c / 2
+    symbols = sp.symbols("f1 a1 f2 a2", positive=True)
+    formulas = [sp.lambdify(symbols, formula) for formula in derivations.merge(*symbols)]
+    penalties = random_penalties(2)
+    total, constant = merged(penalties), torch.zeros(2, dtype=F64)
+    for name in total.importance:
+        old_f, old_a, new_f, new_a = (v[name] for p in penalties for v in (p.importance, p.centre))
+        f, mu, c = (formula(old_f, old_a, new_f, new_a) for formula in formulas)
+        nothing = f == 0
+        assert nothing.any() or name != "w"
+        torch.testing.assert_close(total.importance[name], f)
+        torch.testing.assert_close(total.centre[name], torch.where(nothing, new_a, mu))
+        constant += 0.5 * torch.where(nothing, 0, c).reshape(2, -1).sum(1)
     torch.testing.assert_close(total.constant, constant)
 
 
@@ -453,47 +460,51 @@ def test_implicit_step_is_the_proximal_step(eta):
                 assert float(found[at]) == pytest.approx(float(expected), rel=1e-12)
 
 
+def linear_network():
+    return MLP(6, (), 3)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("make", [EWC, L2])
 def test_steps_agree_in_the_limit_of_small_learning_rates(make, momentum):
     apart = []
     for halvings in range(3):
-        lr = 0.1 * (1 - momentum) / 2**halvings
-        options = {"lr": lr, "momentum": momentum, "epochs": 60 * 2**halvings, "batch_size": 20}
-        runs = [short(make(2.0, step=step), **options) for step in STEPS]
+        lr = 0.05 * (1 - momentum) / 2**halvings
+        options = {"lr": lr, "momentum": momentum, "epochs": 40 * 2**halvings, "batch_size": 20}
+        runs = [short(make(2.0, step=step), build=linear_network, **options) for step in STEPS]
         apart.append(distance(runs[0].params, runs[1].params))
-    assert apart[0] > 1e-5, "so near already that the test says nothing"
+    assert apart[0] > 1e-3, "so near already that the test says nothing"
     assert apart[1] < 0.6 * apart[0] and apart[2] < 0.6 * apart[1]
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "options", "tolerance"),
+    ("options", "tolerance"),
     [
-        ("sgd", {"lr": 0.5, "momentum": 0.0}, 1e-8),
-        ("sgd", {"lr": 0.1, "momentum": 0.9}, 1e-8),
-        ("adam", {"lr": 0.01}, 1e-4),
+        ({"lr": 0.5, "momentum": 0.0}, 1e-3),
+        ({"lr": 0.1, "momentum": 0.9}, 1e-3),
+        ({"lr": 0.1, "optimizer": "adam"}, 2e-2),
     ],
     ids=["sgd", "momentum", "adam"],
 )
-@pytest.mark.parametrize("make", [EWC, L2])
+@pytest.mark.parametrize("method", [EWC(5.0), L2(0.5)], ids=["EWC", "L2"])
 @each_step
-def test_training_ends_at_the_minimiser_of_loss_plus_penalty(
-    make, step, optimizer, options, tolerance
-):
-    options |= {"epochs": 800, "batch_size": 20, "optimizer": optimizer}
-    method = make(0.5, step=step)
-    build = lambda: MLP(6, (), 3)  # noqa: E731 (convex)
-    run = short(method, build=build, **options)
-    state = short(method, first_tasks(1), build=build, **options).state
-    model = run.model()
+def test_training_ends_at_the_minimiser_of_loss_plus_penalty(method, step, options, tolerance):
+    method = dataclasses.replace(method, step=step)
+    options = {"epochs": 200, "batch_size": 20, "build": linear_network} | options
+    model = short(method, **options).model()
+    state = short(method, first_tasks(1), **options).state
     samples = [(x, y, None) for x, y in zip(STREAM[1].train.x, STREAM[1].train.y, strict=True)]
     stacked = {name: p[None] for name, p in model.named_parameters()}
-    loss, pull = mean_loss(model, samples), 0.5 * state.value(stacked)[0]
-    slopes = [torch.autograd.grad(v, list(model.parameters())) for v in (loss, pull)]
-    largest = [max(float(g.abs().max()) for g in slope) for slope in slopes]
-    assert min(largest) > 100 * tolerance, "loss and penalty must pull against each other"
-    total = max(float((a + b).abs().max()) for a, b in zip(*slopes, strict=True))
-    assert total < tolerance
+    pull = method.strength * state.value(stacked)[0]
+    up, down = (
+        torch.autograd.grad(value, list(model.parameters()))
+        for value in (mean_loss(model, samples), pull)
+    )
+    strongest = max(float(slope.abs().max()) for slope in up)
+    assert strongest > 0.1, "loss and penalty must pull against each other"
+    assert max(float((a + b).abs().max()) for a, b in zip(up, down, strict=True)) < (
+        tolerance * strongest
+    )
 
 
 class World(nn.Module):
@@ -510,10 +521,10 @@ class World(nn.Module):
 )
 @pytest.mark.parametrize("strength", [0.1, 2.0])
 def test_three_weight_world(step, make, importance, strength):
-    replicas, method, lr = population(1, build=World), make(strength, step=step), 0.1
+    replicas, method, lr = population(1, build=World), make(strength, step=step), 0.3
     anchor = replicas.copy()
     state = quadratic.single({"theta": torch.tensor([importance], dtype=F64)}, anchor)
-    for _ in range(3000):
+    for _ in range(2000):
         t1, t2, t3 = replicas.params["theta"][0].tolist()
         slope = torch.tensor([[t1 - 1, t2 + t3 - 9, t2 + t3 - 9]], dtype=F64)
         grads = {"theta": slope}
@@ -523,7 +534,9 @@ def test_three_weight_world(step, make, importance, strength):
     expected = derivations.penalised_minimiser(
         derivations.loss_b(), importance, (1, 1, 0), Fraction(strength)
     )
-    assert replicas.params["theta"][0].tolist() == pytest.approx([float(v) for v in expected])
+    assert replicas.params["theta"][0].tolist() == pytest.approx(
+        [float(v) for v in expected], abs=1e-4
+    )
 
 
 def test_implicit_step_stays_at_the_anchor_where_the_gradient_step_diverges():

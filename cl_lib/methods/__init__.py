@@ -3,7 +3,7 @@
 from cl_lib.methods.base import Finetune, Joint, Method
 from cl_lib.methods.ewc import EWC
 from cl_lib.methods.l2 import L2
-from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty
+from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty, single
 
 __all__ = [
     "EWC",
@@ -15,4 +15,5 @@ __all__ = [
     "QuadraticMethod",
     "merge",
     "penalty",
+    "single",
 ]

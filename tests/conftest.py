@@ -1,0 +1,67 @@
+"""What several test files share: the built book and a browser."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Without a sandbox, as root in a container needs it; and without calls of the browser's own.
+BROWSER_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+def jupyter_book(*arguments, folder=ROOT):
+    """Run the jupyter-book of this environment."""
+    program = Path(sys.executable).with_name("jupyter-book")
+    return subprocess.run(
+        [program, *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def build_strictly(book, *options, folder=ROOT):
+    """Build a book as `make book` does."""
+    return jupyter_book("build", book, "-W", "-n", "--keep-going", *options, folder=folder)
+
+
+@pytest.fixture(scope="session")
+def built_book():
+    """Return the folder of the built book, brought up to date; what is unchanged is not rebuilt."""
+    build = build_strictly("book/")
+    assert build.returncode == 0, build.stdout[-5000:]
+    return BOOK / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium; without one skip, but fail where CI=true.
+
+    One for each test file: Playwright allows a single session at a time.
+    """
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        reason = f"no browser found, looked for: {', '.join(BROWSERS)}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_OPTIONS)
+        yield chromium
+        chromium.close()

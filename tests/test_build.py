@@ -1,0 +1,271 @@
+"""How the book is built: what runs a page again, what fails a build, what the site check finds."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import check_site
+import pytest
+import yaml
+from conftest import BOOK, ROOT, build_strictly, jupyter_book
+
+CONFIG = f"""
+title: Tiny
+execute: {{execute_notebooks: cache}}
+only_build_toc_files: true
+sphinx:
+  local_extensions: {{execution_key: {BOOK}/_ext, recall_warnings: {BOOK}/_ext}}
+  config:
+    nb_execution_raise_on_error: true
+    execution_key_files: ["../tiny/**/*.py", "../results/**/manifest.json"]
+    execution_key_packages: [numpy, not-installed]
+"""
+PAGE = """---
+file_format: mystnb
+kernelspec: {name: python3, display_name: Python 3}
+---
+# A page
+
+```{code-cell} python
+import sys
+
+sys.path.insert(0, "..")
+from tiny import VALUE
+
+with open("../executions.txt", "a") as file:
+    file.write("x")
+print("The value is", VALUE)
+```
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Make a book of one page, which counts how often it is executed, and its package."""
+    for folder in ("book", "tiny", "results"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tiny" / "__init__.py").write_text("VALUE = 1\n")
+    (tmp_path / "results" / "manifest.json").write_text("{}")
+    (tmp_path / "executions.txt").touch()
+    (tmp_path / "book" / "_config.yml").write_text(CONFIG)
+    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    (tmp_path / "book" / "index.md").write_text(PAGE)
+    return tmp_path
+
+
+def executions(tiny):
+    return len((tiny / "executions.txt").read_text())
+
+
+def built(tiny, *options):
+    """Build the tiny book and return the page."""
+    build = build_strictly(tiny / "book", *options)
+    assert build.returncode == 0, build.stdout
+    return (tiny / "book" / "_build" / "html" / "index.html").read_text(encoding="utf8")
+
+
+# What runs a page again
+
+
+def test_a_page_runs_again_when_the_package_changes_and_only_then(tiny):
+    assert "The value is 1" in built(tiny)
+    assert executions(tiny) == 1
+
+    built(tiny)
+    built(tiny, "--all")  # reads every page again
+    assert executions(tiny) == 1
+
+    (tiny / "tiny" / "__init__.py").write_text("VALUE = 2\n")
+    assert "The value is 2" in built(tiny)
+    assert executions(tiny) == 2
+
+    (tiny / "tiny" / "__init__.py").write_text("VALUE = 1\n")
+    assert "The value is 1" in built(tiny)  # the older cache is still there
+    assert executions(tiny) == 2
+
+
+def test_a_page_runs_again_when_a_result_changes(tiny):
+    built(tiny)
+    (tiny / "results" / "manifest.json").write_text('{"seeds": 10}')
+    built(tiny)
+    assert executions(tiny) == 2
+
+
+@pytest.fixture
+def key(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    import execution_key
+
+    return execution_key
+
+
+def test_the_key_depends_on_files_packages_and_python(key, tmp_path, monkeypatch):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "lib").mkdir()
+    code = tmp_path / "lib" / "a.py"
+    code.write_text("1")
+
+    def current(packages=("numpy",)):
+        return key.execution_key(tmp_path / "book", ["../lib/**/*.py"], packages)
+
+    keys = [current()]
+    assert current() == keys[0]
+    keys += [current(()), current(("numpy", "not-installed"))]
+    code.write_text("2")
+    keys.append(current())
+    code.rename(tmp_path / "lib" / "b.py")
+    keys.append(current())
+    monkeypatch.setattr(key.platform, "python_version", lambda: "3.99.0")
+    keys.append(current())
+    assert len(set(keys)) == len(keys)
+
+
+def test_only_the_latest_caches_are_kept(key, tmp_path):
+    for age in range(5):
+        folder = tmp_path / f"cache{age}"
+        folder.mkdir()
+        (folder / "notebook").touch()
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    key.remove_old_caches(tmp_path, kept=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache0", "cache1", "cache2"]
+
+
+def test_the_book_names_real_sources_of_its_outputs():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["sphinx"]["config"]
+    assert config["execution_key_files"] == ["../cl_lib/**/*.py", "../results/**/manifest.json"]
+    assert list(BOOK.glob(config["execution_key_files"][0]))
+
+
+@pytest.mark.parametrize("folder", [ROOT, BOOK])
+def test_extensions_are_found_from_either_configuration(folder):
+    found = subprocess.run(
+        [sys.executable, "-c", FIND_EXTENSIONS, folder / "_config.yml"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+
+
+FIND_EXTENSIONS = """
+import sys
+from pathlib import Path
+from jupyter_book.config import get_final_config
+
+sys.path = [path for path in sys.path if not path.endswith("_ext")]
+get_final_config(user_yaml=Path(sys.argv[1]), cli_config={"latex_individualpages": False})
+import execution_key, offline_mathjax, recall_warnings
+"""
+
+
+# What fails a build
+
+
+def test_a_warning_fails_the_build_every_time(tiny):
+    (tiny / "book" / "index.md").write_text("# A page\n\n{ref}`nowhere` and [](nothing)\n")
+    for _ in range(2):
+        build = build_strictly(tiny / "book")
+        assert build.returncode != 0
+        assert "undefined label: 'nowhere'" in build.stdout
+    lenient = jupyter_book("build", tiny / "book")
+    assert lenient.returncode == 0
+    assert build_strictly(tiny / "book").returncode != 0
+
+
+def test_an_exception_fails_the_build(tiny):
+    (tiny / "tiny" / "__init__.py").write_text("")
+    build = build_strictly(tiny / "book")
+    assert build.returncode != 0
+    assert "ImportError" in build.stdout or "ExecutionError" in build.stdout
+
+
+# What the site check finds
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Return a function that checks a site of one page with the given body."""
+    (tmp_path / "_toc.yml").write_text("{format: jb-book, root: index}")
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "own.css").write_text("a { background: url(own.svg) }")
+    (tmp_path / "_static" / "own.svg").touch()
+
+    def check(body):
+        (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>")
+        return check_site.check(tmp_path, tmp_path / "_toc.yml")
+
+    check.folder = tmp_path
+    return check
+
+
+GOOD = """
+<link rel="stylesheet" href="_static/own.css?v=1"><link rel="canonical" href="https://a.org/">
+<img src="data:image/png;base64,AA"><img src="/_static/own.svg"><a href="https://a.org">a</a>
+<use href="#mark"/>
+"""
+
+
+def test_a_complete_site_has_no_problem(checked, capsys):
+    assert checked(GOOD) == []
+    assert check_site.main(checked.folder, checked.folder / "_toc.yml") == 0
+    assert "all pages built and complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<script src="https://cdn.org/x.js"></script>',
+        '<link rel="stylesheet" href="//fonts.org/x.css">',
+        '<link rel="preload" href="https://fonts.org/x.woff">',
+        '<img src="http://a.org/x.png">',
+        '<img src="data:," srcset="https://a.org/x.png 2x">',
+        '<iframe src="https://a.org/"></iframe>',
+        '<object data="https://a.org/x.svg"></object>',
+        "<style>@import 'https://fonts.org/x.css'</style>",
+        '<p style="background: url(https://a.org/x.png)"></p>',
+    ],
+)
+def test_a_request_to_another_host_is_found(checked, body):
+    [problem] = checked(body)
+    assert problem.startswith("index: loads ")
+    assert problem.endswith(" from another host")
+
+
+def test_a_style_sheet_that_loads_from_another_host_is_found(checked):
+    (checked.folder / "_static" / "own.css").write_text("@font-face {src: url('https://a.org/f')}")
+    assert checked("") == ["_static/own.css: loads https://a.org/f from another host"]
+
+
+def test_a_missing_file_is_found(checked):
+    found = checked('<script src="_static/gone.js"></script>')
+    assert found == ["index: loads _static/gone.js, which is not in the site"]
+
+
+def test_a_traceback_is_found(checked):
+    body = "<pre><span>Traceback</span> (most recent <b>call</b> last)</pre>"
+    assert checked(body) == ["index: shows a traceback"]
+
+
+def test_pages_are_held_against_the_table_of_contents(checked, capsys):
+    (checked.folder / "_toc.yml").write_text(
+        "{root: index, parts: [{chapters: [{file: a}, {file: b.md, sections: [{file: c/d}]}]}]}"
+    )
+    (checked.folder / "old.html").touch()
+    (checked.folder / "search.html").touch()
+    assert checked("") == [
+        "a: in _toc.yml but not built",
+        "b: in _toc.yml but not built",
+        "c/d: in _toc.yml but not built",
+        "old: built but not in _toc.yml; an old page? (make clean)",
+    ]
+    assert check_site.main(checked.folder, checked.folder / "_toc.yml") == 1
+    assert "a: in _toc.yml but not built" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_book_without_its_styles_is_refused(built_book, tmp_path):
+    shutil.copytree(built_book, tmp_path / "html")
+    (tmp_path / "html" / "_static" / "book.css").unlink()
+    problems = check_site.check(tmp_path / "html", ROOT / "_toc.yml")
+    assert len(problems) >= 1
+    assert all("book.css" in problem for problem in problems)
