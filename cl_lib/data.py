@@ -66,9 +66,7 @@ class Split:
             raise TypeError(f"y is {y.dtype}, but class indices must be int64; use y.long().")
         if x.ndim < 2:
             use = "x.reshape(-1, 1) for one feature an example"
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}, but must be (N, features...); use {use}."
-            )
+            raise ValueError(f"x has shape {tuple(x.shape)}, but must be (N, features...); use {use}.")
         if y.ndim != 1:
             use = "y.flatten(), or y.argmax(1) for one-hot labels"
             raise ValueError(f"y has shape {tuple(y.shape)}, but must be (N,); use {use}.")

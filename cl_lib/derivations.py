@@ -354,7 +354,7 @@ def proximal_step(v, lr, lam, importance, anchor):
 
 
 def stable_steps():
-    r"""For which :math:`s=\eta\lambda F>0` does a step on the penalty come nearer to the anchor?
+    r"""For which :math:`s=\eta\lambda F>0` a step on the penalty comes nearer to the anchor.
 
     A gradient step multiplies the distance by :math:`1-s`, an implicit one by :math:`1/(1+s)`;
     it shrinks where that is below 1 in size. Returns both sets of s: :math:`(0,2)`, and all s > 0.

@@ -1,13 +1,12 @@
-"""Find, download and check the files of the data sets. No file is used before its SHA-256 is right."""
+"""Find, download and check the files of the data sets: none is used before its SHA-256 is right."""
 
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import pooch
 
 _IDX = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
 _IDX += [file.replace("train", "t10k") for file in _IDX]
@@ -27,6 +26,7 @@ class Source:
 
     @property
     def sha256(self) -> dict[str, str]:
+        """SHA-256 of each file by its name."""
         names = [*self.files, *(f"{file}.xz" for file in self.files)]
         return dict(zip(names, self.digests.split(), strict=False))
 
@@ -94,7 +94,16 @@ SOURCES = {
 }
 
 
+def _pooch():
+    """Import pooch when it is needed: it takes time, and warns in a notebook without widgets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pooch
+    return pooch
+
+
 def local_folder(folder: str | os.PathLike | None) -> Path | None:
+    """Return the folder that the user named, if any."""
     origin = "CL_LIB_DATA" if folder is None else "folder"
     given = os.environ.get("CL_LIB_DATA") if folder is None else folder
     if not given:
@@ -116,7 +125,7 @@ def content(name: str, file: str, local: Path | None, progress: bool) -> bytes:
             for form in (file, f"{file}.xz"):
                 if form in source.sha256 and (place / form).is_file():
                     return _checked(place / form, source.sha256[form])
-    cache = Path(os.environ.get("CL_LIB_CACHE") or pooch.os_cache("cl_lib")).expanduser() / name
+    cache = Path(os.environ.get("CL_LIB_CACHE") or _pooch().os_cache("cl_lib")).expanduser() / name
     failures = []
     if (cache / file).is_file():
         try:
@@ -145,6 +154,7 @@ def _download(source: Source, file: str, cache: Path, progress: bool, failures: 
     wanted, known = file, source.sha256[file]
     if source.archive:
         wanted, known = source.archive, source.archive_hash
+    pooch = _pooch()
     downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**16)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -157,9 +167,7 @@ def _download(source: Source, file: str, cache: Path, progress: bool, failures: 
     with scratch as folder:
         for address in source.addresses:
             try:
-                paths = pooch.retrieve(
-                    address + wanted, known, wanted, folder, _unpacker(source), downloader
-                )
+                paths = pooch.retrieve(address + wanted, known, wanted, folder, _unpacker(source), downloader)
                 return _install(source, [paths] if isinstance(paths, str) else paths, cache)
             except (OSError, ValueError) as error:  # requests' errors are OSErrors
                 failures.append(f"{address + wanted}: {error}")
@@ -173,6 +181,7 @@ def _download(source: Source, file: str, cache: Path, progress: bool, failures: 
 def _unpacker(source: Source) -> Callable | None:
     if not source.archive:
         return None
+    pooch = _pooch()
     kind = pooch.Unzip if source.archive.endswith(".zip") else pooch.Untar
     return kind(members=[source.prefix + file for file in source.files])
 

@@ -66,9 +66,7 @@ def forgetting(matrix) -> np.ndarray:
     """
     matrix = _square(matrix, at_least=2)
     n_tasks = matrix.shape[-1]
-    lost = [
-        matrix[..., j:-1, j].max(-1) - matrix[..., -1, j] for j in range(n_tasks - 1)
-    ]
+    lost = [matrix[..., j:-1, j].max(-1) - matrix[..., -1, j] for j in range(n_tasks - 1)]
     return np.mean(lost, axis=0)
 
 
@@ -157,9 +155,7 @@ def interval(values, *, method: str = "t", level: float = 0.95) -> Interval:
     elif method == "t":
         low, high = stats.t.interval(level, len(values) - 1, mean, stats.sem(values))
     else:
-        resampled = stats.bootstrap(
-            (values,), np.mean, confidence_level=level, rng=np.random.default_rng(0)
-        )
+        resampled = stats.bootstrap((values,), np.mean, confidence_level=level, rng=np.random.default_rng(0))
         low, high = resampled.confidence_interval
     return Interval(mean, float(low), float(high), len(values), method, level)
 

@@ -46,9 +46,7 @@ class MLP(nn.Module):
         widths = [n_inputs, *hidden, n_outputs]
         if any(width < 1 for width in widths):
             raise ValueError(f"widths are {widths}, but every layer needs at least one unit.")
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits ``(N, n_outputs)``; with ``hidden=True`` also the list of ReLU activations."""

@@ -46,7 +46,11 @@ class Population:
         """The strength of each replica, ``(R,)``."""
         first = next(iter(self.params.values()))
         values = torch.as_tensor(strength, dtype=first.dtype, device=first.device).reshape(-1)
-        return values.repeat_interleave(self.size // len(values)) if len(values) > 1 else values.expand(self.size)
+        return (
+            values.repeat_interleave(self.size // len(values))
+            if len(values) > 1
+            else values.expand(self.size)
+        )
 
     def copy(self) -> Params:
         """The weights as they are now, ``(R, ...)``."""
@@ -80,7 +84,9 @@ class Population:
         grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
         found = dict(zip(trained, grads, strict=True))
         return {
-            name: torch.zeros_like(p) if found.get(name) is None else found[name].reshape(p.shape).contiguous()
+            name: torch.zeros_like(p)
+            if found.get(name) is None
+            else found[name].reshape(p.shape).contiguous()
             for name, p in self.params.items()
         }
 
@@ -94,9 +100,9 @@ class Population:
 
     def diverged(self) -> list[int]:
         """Indices of the replicas with a weight that is not finite."""
-        finite = torch.stack(
-            [p.reshape(self.size, -1).isfinite().all(1) for p in self.params.values()]
-        ).all(0)
+        finite = torch.stack([p.reshape(self.size, -1).isfinite().all(1) for p in self.params.values()]).all(
+            0
+        )
         return (~finite).nonzero().flatten().tolist()
 
     def _call(self, params: Params, x: Tensor) -> Tensor:
@@ -112,9 +118,7 @@ def _check_buffers(buffers: dict[str, Tensor]) -> None:
             )
 
 
-def build_networks(
-    model: nn.Module | Callable[[], nn.Module], seeds: Sequence[int]
-) -> list[nn.Module]:
+def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:
     """One network for each seed.
 
     Raises
@@ -127,8 +131,8 @@ def build_networks(
     if isinstance(model, nn.Module):
         if len(seeds) > 1:
             raise ValueError(
-                f"model is a network, but there are {len(seeds)} seeds: all replicas would start from the same "
-                "weights. Pass a function that builds it, such as lambda: MLP(64), or, if that is meant, "
+                f"model is a network, but there are {len(seeds)} seeds: all replicas would start from "
+                "the same weights. Pass a function that builds it, such as lambda: MLP(64), or, if that is meant, "
                 "lambda: copy.deepcopy(model)."
             )
         return [copy.deepcopy(model)]

@@ -111,9 +111,7 @@ def permuted(
     return _changed_inputs(f"permuted {dataset.name}", dataset, names, changes, scenario)
 
 
-def rotated(
-    dataset: str | Dataset, degrees: Sequence[float], *, scenario: str = "domain"
-) -> Stream:
+def rotated(dataset: str | Dataset, degrees: Sequence[float], *, scenario: str = "domain") -> Stream:
     """Each task shows the same images turned counter-clockwise by one of the angles.
 
     Parameters
@@ -135,9 +133,7 @@ def rotated(
     return _changed_inputs(f"rotated {dataset.name}", dataset, names, changes, scenario)
 
 
-def split(
-    dataset: str | Dataset, n_tasks: int, *, scenario: str = "task", seed: int | None = None
-) -> Stream:
+def split(dataset: str | Dataset, n_tasks: int, *, scenario: str = "task", seed: int | None = None) -> Stream:
     """The classes are dealt out to the tasks in equal groups.
 
     Parameters
@@ -169,9 +165,7 @@ def split(
     return Stream(f"split {dataset.name}", scenario, stream.tasks, stream.n_outputs)
 
 
-def disjoint(
-    dataset: str | Dataset, groups: Sequence[Sequence[int]], *, scenario: str = "domain"
-) -> Stream:
+def disjoint(dataset: str | Dataset, groups: Sequence[Sequence[int]], *, scenario: str = "domain") -> Stream:
     """Each task holds the images of one group of classes.
 
     Parameters
@@ -191,10 +185,7 @@ def disjoint(
     _check_groups(groups, dataset)
     first_outputs = _first_outputs([len(group) for group in groups], scenario)
     parts = [
-        {
-            part: _only(getattr(dataset, part), group, first)
-            for part in ("train", "validation", "test")
-        }
+        {part: _only(getattr(dataset, part), group, first) for part in ("train", "validation", "test")}
         for group, first in zip(groups, first_outputs, strict=True)
     ]
     names = ["classes " + ", ".join(dataset.classes[c] for c in group) for group in groups]
@@ -272,9 +263,7 @@ def _changed_inputs(name: str, dataset: Dataset, names, changes, scenario: str) 
     _check_scenario(scenario)
     n_classes = len(dataset.classes)
     parts = []
-    for change, first in zip(
-        changes, _first_outputs([n_classes] * len(changes), scenario), strict=True
-    ):
+    for change, first in zip(changes, _first_outputs([n_classes] * len(changes), scenario), strict=True):
         splits = {}
         for part in ("train", "validation", "test"):
             data = getattr(dataset, part)
@@ -367,7 +356,8 @@ def _check_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> None:
     outside = [c for c in flat if not 0 <= c < len(dataset.classes)]
     if outside:
         raise ValueError(
-            f"groups names class {outside[0]}, but {dataset.name} has classes 0 to {len(dataset.classes) - 1}."
+            f"groups names class {outside[0]}, but {dataset.name} has "
+            f"classes 0 to {len(dataset.classes) - 1}."
         )
     if len(set(flat)) < len(flat) or not all(len(group) for group in groups):
         raise ValueError(f"groups is {list(groups)}: no group may be empty, and no class in two places.")

@@ -21,9 +21,9 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
-from cl_lib.importance import check_no_batch_statistics
 from cl_lib.methods.base import Finetune, Method
 from cl_lib.models import evaluation_mode, network_input
+from cl_lib.per_sample import check_no_batch_statistics
 from cl_lib.population import Params, Population, build_networks, masked
 from cl_lib.runs import Curves, Run
 from cl_lib.streams import Stream, Task
@@ -248,7 +248,14 @@ class _Optimizer:
         else:
             moments = (self.mean, self.square, [], self.count)
             adam(
-                self.params, grads, *moments, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **common
+                self.params,
+                grads,
+                *moments,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+                amsgrad=False,
+                **common,
             )
 
     def step_size(self, name: str) -> float | Tensor:
@@ -289,9 +296,7 @@ def _on_device(task: Task, device: torch.device, dtype: torch.dtype) -> Task:
     def move(split):
         return replace(split, x=network_input(split.x, dtype).to(device), y=split.y.to(device))
 
-    return replace(
-        task, train=move(task.train), validation=move(task.validation), test=move(task.test)
-    )
+    return replace(task, train=move(task.train), validation=move(task.validation), test=move(task.test))
 
 
 def _find_device(device: str) -> str:
@@ -311,8 +316,8 @@ def _check_network(population: Population, x: Tensor, stream: Stream) -> None:
         ) from error
     if logits.shape[1:] != (len(x), stream.n_outputs):
         raise ValueError(
-            f"model gives outputs of shape {tuple(logits.shape[2:])} for each sample, but {stream.name} needs "
-            f"{stream.n_outputs} logits; build it with n_outputs=stream.n_outputs."
+            f"model gives outputs of shape {tuple(logits.shape[2:])} for each sample, but {stream.name} "
+            f"needs {stream.n_outputs} logits; build it with n_outputs=stream.n_outputs."
         )
 
 
@@ -340,9 +345,7 @@ def _check_settings(settings: _Settings, seeds: list[int]) -> None:
     if not 0 <= settings.momentum < 1:
         raise ValueError(f"momentum is {settings.momentum!r}, but must lie in [0, 1).")
     if settings.optimizer not in OPTIMIZERS:
-        raise ValueError(
-            f"optimizer is {settings.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}."
-        )
+        raise ValueError(f"optimizer is {settings.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}.")
     if settings.evaluate not in ("test", "validation"):
         raise ValueError(f'evaluate is {settings.evaluate!r}, but must be "test" or "validation".')
     if not seeds or len(set(seeds)) < len(seeds):

@@ -148,9 +148,7 @@ def log_probabilities(model, x, outputs=None):
 
 
 def squared_gradient(model, scalar):
-    grads = torch.autograd.grad(
-        scalar, list(model.parameters()), allow_unused=True, retain_graph=True
-    )
+    grads = torch.autograd.grad(scalar, list(model.parameters()), allow_unused=True, retain_graph=True)
     names = [name for name, _ in model.named_parameters()]
     return {
         name: torch.zeros_like(p) if g is None else g**2
@@ -290,6 +288,4 @@ def distance(found, expected):
 
 
 def same_bits(found, expected):
-    return found.keys() == expected.keys() and all(
-        torch.equal(found[n], expected[n]) for n in found
-    )
+    return found.keys() == expected.keys() and all(torch.equal(found[n], expected[n]) for n in found)

@@ -88,9 +88,7 @@ def test_mean_is_best():
     assert float(best.subs({a: 1, b: 9})) == pytest.approx(numeric.x) == pytest.approx(5)
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "loss_a"), [((1, 1), (1, 9), 32), ((1, 1, 0), (1, 5, 4), 8)]
-)
+@pytest.mark.parametrize(("start", "end", "loss_a"), [((1, 1), (1, 9), 32), ((1, 1, 0), (1, 5, 4), 8)])
 def test_training_on_b_forgets_a(start, end, loss_a):
     found = d.gradient_flow_limit(d.loss_b(len(start)), start)
     assert found == end
@@ -184,13 +182,9 @@ def test_equal_importance_has_no_good_strength():
 @pytest.mark.parametrize("importance", [(1, 1, 0), (1, 1, 1), (0.5, 2, 3)])
 def test_penalised_minimiser_against_a_search(importance, lam):
     anchor, exact = np.array([1.0, 1.0, 0.0]), [sp.nsimplify(f) for f in importance]
-    found = smallest(
-        lambda t: world_b(t) + lam / 2 * np.sum(np.array(importance) * (t - anchor) ** 2), 3
-    )
+    found = smallest(lambda t: world_b(t) + lam / 2 * np.sum(np.array(importance) * (t - anchor) ** 2), 3)
     point = d.penalised_minimiser(d.loss_b(), exact, (1, 1, 0))
-    np.testing.assert_allclose(
-        numbers([sp.sympify(v).subs(d.LAM, lam) for v in point]), found, atol=1e-5
-    )
+    np.testing.assert_allclose(numbers([sp.sympify(v).subs(d.LAM, lam) for v in point]), found, atol=1e-5)
 
 
 def test_singular_penalty_is_decided_by_descent_from_the_anchor():
@@ -404,9 +398,7 @@ def test_fisher_of_a_softmax_against_autograd():
     proof = d.fisher_softmax(x)
     values = dict(zip(x, inputs, strict=True))
     values |= dict(zip(sp.symbols("p1 p2", positive=True), p.tolist()[:2], strict=True))
-    np.testing.assert_allclose(
-        np.array(proof["fisher"].subs(values), dtype=float), expected, atol=1e-12
-    )
+    np.testing.assert_allclose(np.array(proof["fisher"].subs(values), dtype=float), expected, atol=1e-12)
     for y in range(3):
         hessian = torch.autograd.functional.hessian(lambda v, y=y: -log_p(v, y), flat)
         found = np.array(proof["hessian"][y].subs(values), dtype=float)

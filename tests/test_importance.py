@@ -29,7 +29,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import MLP, ConvNet, derivations, fisher, importance
+from cl_lib import MLP, ConvNet, derivations, fisher, per_sample
 from cl_lib.importance import population_fisher
 
 N = 11
@@ -166,13 +166,13 @@ def test_float32_network_gives_float32_near_the_definition():
 def test_closed_form_is_used_where_it_holds(monkeypatch):
     calls = []
     for name in ("_linear_sums", "_general_sums"):
-        function = getattr(importance, name)
+        function = getattr(per_sample, name)
 
         def spy(model, params, x, *rest, name=name, function=function):
             calls.append((name, len(x)))
             return function(model, params, x, *rest)
 
-        monkeypatch.setattr(importance, name, spy)
+        monkeypatch.setattr(per_sample, name, spy)
     for name in CASES:
         calls.clear()
         fisher(build(name), samples(50)[0])

@@ -214,8 +214,7 @@ def test_merged_penalty_has_value_and_gradient_of_the_sum(n_tasks):
         at = {k: v.requires_grad_() for k, v in move(penalties[0].centre, seed, 2.0).items()}
         for r in range(2):
             separate = sum(
-                penalty(replica(at, r), replica(p.centre, r), replica(p.importance, r))
-                for p in penalties
+                penalty(replica(at, r), replica(p.centre, r), replica(p.importance, r)) for p in penalties
             )
             found = total.value(at)[r]
             assert float(found.detach()) == pytest.approx(float(separate.detach()), rel=1e-12)
@@ -439,9 +438,7 @@ def test_implicit_step_is_the_proximal_step(eta):
     state = method.after_task(None, replicas, STREAM[0])
     replicas.restore(move(replicas.params))
     before = replicas.copy()
-    sizes = {
-        name: torch.full_like(p, 0.3) if eta == 0.3 else 0.1 + p**2 for name, p in before.items()
-    }
+    sizes = {name: torch.full_like(p, 0.3) if eta == 0.3 else 0.1 + p**2 for name, p in before.items()}
     grads = {name: torch.ones_like(p) for name, p in before.items()}
     method.add_gradient(state, replicas, grads)
     assert all((g == 1).all() for g in grads.values()), "the step is all that is added"
@@ -451,12 +448,8 @@ def test_implicit_step_is_the_proximal_step(eta):
         for name, found in replicas.params.items():
             for at in [(0,) * found.ndim, (1,) * found.ndim]:
                 arguments = (sizes, {name: None}, state.importance, state.centre)
-                lr, _, f, anchor = (
-                    v[name] if v[name] is None else float(v[name][at]) for v in arguments
-                )
-                expected = derivations.proximal_step(
-                    float(before[name][at]), lr, strengths[at[0]], f, anchor
-                )
+                lr, _, f, anchor = (v[name] if v[name] is None else float(v[name][at]) for v in arguments)
+                expected = derivations.proximal_step(float(before[name][at]), lr, strengths[at[0]], f, anchor)
                 assert float(found[at]) == pytest.approx(float(expected), rel=1e-12)
 
 
@@ -497,14 +490,11 @@ def test_training_ends_at_the_minimiser_of_loss_plus_penalty(method, step, optio
     stacked = {name: p[None] for name, p in model.named_parameters()}
     pull = method.strength * state.value(stacked)[0]
     up, down = (
-        torch.autograd.grad(value, list(model.parameters()))
-        for value in (mean_loss(model, samples), pull)
+        torch.autograd.grad(value, list(model.parameters())) for value in (mean_loss(model, samples), pull)
     )
     strongest = max(float(slope.abs().max()) for slope in up)
     assert strongest > 0.1, "loss and penalty must pull against each other"
-    assert max(float((a + b).abs().max()) for a, b in zip(up, down, strict=True)) < (
-        tolerance * strongest
-    )
+    assert max(float((a + b).abs().max()) for a, b in zip(up, down, strict=True)) < (tolerance * strongest)
 
 
 class World(nn.Module):
@@ -516,9 +506,7 @@ class World(nn.Module):
 
 
 @each_step
-@pytest.mark.parametrize(
-    ("make", "importance"), [(EWC, (1, 1, 0)), (L2, (1, 1, 1))], ids=["EWC", "L2"]
-)
+@pytest.mark.parametrize(("make", "importance"), [(EWC, (1, 1, 0)), (L2, (1, 1, 1))], ids=["EWC", "L2"])
 @pytest.mark.parametrize("strength", [0.1, 2.0])
 def test_three_weight_world(step, make, importance, strength):
     replicas, method, lr = population(1, build=World), make(strength, step=step), 0.3
@@ -534,9 +522,7 @@ def test_three_weight_world(step, make, importance, strength):
     expected = derivations.penalised_minimiser(
         derivations.loss_b(), importance, (1, 1, 0), Fraction(strength)
     )
-    assert replicas.params["theta"][0].tolist() == pytest.approx(
-        [float(v) for v in expected], abs=1e-4
-    )
+    assert replicas.params["theta"][0].tolist() == pytest.approx([float(v) for v in expected], abs=1e-4)
 
 
 def test_implicit_step_stays_at_the_anchor_where_the_gradient_step_diverges():

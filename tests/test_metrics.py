@@ -86,9 +86,7 @@ def test_refuses_what_is_no_accuracy_matrix(shape):
 
 
 def test_refuses_initial_accuracies_of_another_shape():
-    with pytest.raises(
-        ValueError, match=r"initial has shape \(2,\), .*asks for \(3,\).*run.initial"
-    ):
+    with pytest.raises(ValueError, match=r"initial has shape \(2,\), .*asks for \(3,\).*run.initial"):
         metrics.forward_transfer(floats(EXACT), [0.1, 0.1])
 
 

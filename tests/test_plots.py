@@ -336,9 +336,7 @@ def test_log_axis_names_its_ticks_in_plain_text():
         plots.lines([0, 1, 2], {"EWC": EWC}, xlabel="λ", ylabel="y", log_x=True)
 
 
-@pytest.mark.parametrize(
-    "ends", [[30, 50], [30, 50, 64], [16, 30, 50], {"A": 30, "B": 50, "C": 64}]
-)
+@pytest.mark.parametrize("ends", [[30, 50], [30, 50, 64], [16, 30, 50], {"A": 30, "B": 50, "C": 64}])
 def test_boundaries_are_the_switches_inside(ends):
     fig = two_lines(boundaries=ends)
     ax = fig.axes[0]
@@ -436,14 +434,10 @@ def test_bars_draw_replicas_mean_and_interval():
     ax = plots.bars({"EWC": EWC[0], "MAS": interval(PLAIN[0])}, xlabel="accuracy").axes[0]
     replicas, mean, other_mean = ax.lines
     np.testing.assert_array_equal(replicas.get_xdata(), EWC[0])
-    np.testing.assert_allclose(
-        [*mean.get_xdata(), *other_mean.get_xdata()], [EWC[0].mean(), PLAIN[0].mean()]
-    )
+    np.testing.assert_allclose([*mean.get_xdata(), *other_mean.get_xdata()], [EWC[0].mean(), PLAIN[0].mean()])
     for patch, values in zip(ax.patches, (EWC[0], PLAIN[0]), strict=True):
         found = interval(values)
-        assert (patch.get_x(), patch.get_x() + patch.get_width()) == pytest.approx(
-            (found.low, found.high)
-        )
+        assert (patch.get_x(), patch.get_x() + patch.get_width()) == pytest.approx((found.low, found.high))
     found = interval(EWC[0])
     assert ax.texts[0].get_text() == f"{found.mean:.3f} ± {found.high - found.mean:.3f}"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["EWC", "MAS"]
@@ -465,15 +459,11 @@ def test_bars_refuse_what_is_not_one_number_a_replica():
 
 def test_landscape_draws_losses_paths_and_points():
     path = np.array([(0.5, 0.5), (1.0, 1.5), (3.0, 1.5)])
-    fig = bowls(
-        paths={"EWC": path}, points={"start": (0.5, 0.5), "edge": (3.9, 1)}, levels=[0.25, 1]
-    )
+    fig = bowls(paths={"EWC": path}, points={"start": (0.5, 0.5), "edge": (3.9, 1)}, levels=[0.25, 1])
     ax = fig.axes[0]
     drawn = {line.get_label(): line for line in ax.lines}
     np.testing.assert_array_equal(drawn["EWC"].get_xydata(), path)
-    assert {"loss of A", "loss of B", "EWC"} <= {
-        text.get_text() for text in ax.get_legend().get_texts()
-    }
+    assert {"loss of A", "loss of B", "EWC"} <= {text.get_text() for text in ax.get_legend().get_texts()}
     contours = ax.collections[1]  # the lines of A, after its shading
     radii = [np.linalg.norm(path.vertices - 1, axis=1) for path in contours.get_paths()]
     np.testing.assert_allclose(radii[0], 0.5, atol=0.01)
@@ -493,9 +483,5 @@ def test_landscape_arrow_ends_where_the_path_ends_even_if_its_last_steps_are_tin
 def test_landscape_refuses_wrong_shapes():
     with pytest.raises(ValueError, match=r"'EWC' has shape \(2,\), but must be \(steps, 2\)"):
         bowls(paths={"EWC": (1, 1)})
-    with pytest.raises(
-        ValueError, match=r"'A' has shape \(\), but must be \(161, 161\), like its arg"
-    ):
-        plots.landscape(
-            {"A": lambda x, y: x.sum()}, xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y"
-        )
+    with pytest.raises(ValueError, match=r"'A' has shape \(\), but must be \(161, 161\), like its arg"):
+        plots.landscape({"A": lambda x, y: x.sum()}, xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y")

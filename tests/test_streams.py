@@ -93,9 +93,7 @@ def test_quarter_turns_are_exact_and_counter_clockwise(shape, dtype):
             images = before.reshape(len(before), -1, side, side)
             expected = torch.rot90(images, angle, (2, 3)).reshape(before.shape)
             assert after.dtype == dtype
-            torch.testing.assert_close(
-                after, expected, rtol=0, atol=0 if dtype == torch.uint8 else 1e-3
-            )
+            torch.testing.assert_close(after, expected, rtol=0, atol=0 if dtype == torch.uint8 else 1e-3)
             assert torch.equal(getattr(task, part).y, getattr(dataset, part).y)
 
 
@@ -209,9 +207,7 @@ def test_outputs_of_each_scenario(make):
 
 def pair(n=20, labels=(0, 1, 2), seed=0, shape=(3,)):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, *shape, generator=generator), torch.tensor(labels)[
-        torch.arange(n) % len(labels)
-    ]
+    return torch.randn(n, *shape, generator=generator), torch.tensor(labels)[torch.arange(n) % len(labels)]
 
 
 def test_given_parts_are_taken_as_they_are():
@@ -338,7 +334,5 @@ def test_refuses(make, message):
 
 def test_a_stream_made_by_hand_is_checked_too():
     own = Split(*pair())
-    with pytest.raises(
-        ValueError, match="labels run from 0 to 2, but the outputs of this task are 1 to 2"
-    ):
+    with pytest.raises(ValueError, match="labels run from 0 to 2, but the outputs of this task are 1 to 2"):
         Stream("mine", "task", (Task("a", own, own, own, (1, 3)),), 3)

@@ -473,8 +473,7 @@ def test_progress_bar_counts_all_steps_of_joint_training(monkeypatch):
 @pytest.mark.parametrize("method", [Joint(), EWC((1.0, 10.0), fisher="sampled")])
 def test_gpu_and_cpu_agree(method, optimizer):
     runs = [
-        short(method=method, seeds=(0, 1), optimizer=optimizer, device=device)
-        for device in ("cpu", "cuda")
+        short(method=method, seeds=(0, 1), optimizer=optimizer, device=device) for device in ("cpu", "cuda")
     ]
     on_gpu = {name: p.cpu() for name, p in runs[1].params.items()}
     assert distance(on_gpu, runs[0].params) < 1e-8

@@ -38,7 +38,10 @@ def program(*names):
 def node(*arguments, text=None):
     return subprocess.run(
         [program("node"), *map(str, arguments)],
-        input=text, capture_output=True, encoding="utf-8", timeout=120,
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
     )
 
 
@@ -207,7 +210,10 @@ def open_figure(browser, site):
 def test_the_figure_opens_on_plain_training(open_figure):
     figure = open_figure()
     assert figure.readout() == {
-        "A": "8.00", "B": "0.00", "end": "(1, 5, 4)", "verdict": "B is solved, A no longer.",
+        "A": "8.00",
+        "B": "0.00",
+        "end": "(1, 5, 4)",
+        "verdict": "B is solved, A no longer.",
     }
     assert figure.pressed() == ["Plain"]
     assert figure.errors == []
@@ -218,9 +224,11 @@ def test_the_keyboard_reaches_every_control_in_order(open_figure):
     seen = []
     for _ in range(7):
         figure.press("Tab")
-        seen.append(figure.page.evaluate(
-            "document.activeElement.name || document.activeElement.innerText.split('\\n')[0]"
-        ))
+        seen.append(
+            figure.page.evaluate(
+                "document.activeElement.name || document.activeElement.innerText.split('\\n')[0]"
+            )
+        )
     assert seen == ["Plain", "L2", "EWC", "position", "f2", "f3", "Reset"]
 
 
@@ -229,13 +237,18 @@ def test_presets_by_keyboard(open_figure):
     figure.press("Tab", "Tab", "Enter")
     assert figure.pressed() == ["L2"]
     assert figure.readout() == {
-        "A": "3.56", "B": "3.56", "end": "(1, 3.67, 2.67)",
+        "A": "3.56",
+        "B": "3.56",
+        "end": "(1, 3.67, 2.67)",
         "verdict": "Neither is solved: one loss is traded for the other.",
     }
     figure.press("Tab", "Space")
     assert figure.pressed() == ["EWC"]
     assert figure.readout() == {
-        "A": "0.00", "B": "0.00", "end": "(1, 1, 8)", "verdict": "Both tasks are solved.",
+        "A": "0.00",
+        "B": "0.00",
+        "end": "(1, 1, 8)",
+        "verdict": "Both tasks are solved.",
     }
     figure.press("Shift+Tab", "Shift+Tab", "Enter")
     assert figure.pressed() == ["Plain"]
@@ -252,7 +265,9 @@ def test_the_strength_slider_by_keyboard(open_figure):
     figure.press("End")
     assert figure.value("position") == "100.0"
     assert figure.readout() == {
-        "A": "< 0.01", "B": f"{32 * 100**2 / 102**2:.2f}", "end": "(1, 1.08, 0.08)",
+        "A": "< 0.01",
+        "B": f"{32 * 100**2 / 102**2:.2f}",
+        "end": "(1, 1.08, 0.08)",
         "verdict": "A is kept, but B is not learned.",
     }
     figure.press("Home")

@@ -79,7 +79,7 @@ def page_problems(path, site):
     html = path.read_text(encoding="utf8")
     soup = BeautifulSoup(html, "html.parser")
     problems = [url_problem(url, path.parent, site) for url in loaded_urls(soup)]
-    # Highlighting splits the words of a traceback into spans, so the text is searched, not the HTML.
+    # Highlighting splits the words of a traceback into spans, so the text is searched.
     if "Traceback (most recent call last)" in soup.get_text():
         problems.append("shows a traceback")
     return [problem for problem in problems if problem]

@@ -75,5 +75,6 @@ def check_strength(strength: Strength, name: str = "strength") -> None:
     for value in values:
         if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise ValueError(
-                f"{name} is {strength!r}, but must be a finite number >= 0: a negative one would reward forgetting."
+                f"{name} is {strength!r}, but must be a finite number >= 0: "
+                "a negative one would reward forgetting."
             )

@@ -67,10 +67,8 @@ class EWC(QuadraticMethod):
             kind=self.fisher,
             outputs=task.outputs,
         )
-        new = quadratic.single(importance, population.params)
-        if self.anchors == "separate" or state is None:
-            merged = quadratic.merge(state, new)
+        if self.anchors == "separate":
+            merged = quadratic.merge(state, quadratic.single(importance, population.params))
         else:
-            total = {name: f + state.importance[name] for name, f in new.importance.items()}
-            merged = Quadratic(total, new.centre, new.constant)
+            merged = quadratic.accumulate(state, importance, population.params)
         return merged.scaled(self.gamma) if self.gamma < 1 else merged

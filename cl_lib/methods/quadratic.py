@@ -7,6 +7,7 @@ They differ in one thing only: how the importance :math:`F_i` of a weight is mea
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,9 +33,7 @@ def penalty(
     Tensor, a scalar
         Differentiable in ``params``. Kirkpatrick et al. (2017), Eq. 3, without the factor lambda.
     """
-    return 0.5 * sum(
-        (importance[name] * (params[name] - anchor[name]) ** 2).sum() for name in importance
-    )
+    return 0.5 * sum((importance[name] * (params[name] - anchor[name]) ** 2).sum() for name in importance)
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,17 @@ def merge(old: Quadratic | None, new: Quadratic) -> Quadratic:
     return Quadratic(importance, centre, constant)
 
 
+def accumulate(
+    old: Quadratic | None, importance: Mapping[str, Tensor], params: Mapping[str, Tensor]
+) -> Quadratic:
+    """One penalty at the latest weights, with the importances of all tasks summed. Copies."""
+    new = single(importance, params)
+    if old is None:
+        return new
+    total = {name: value + old.importance[name] for name, value in new.importance.items()}
+    return Quadratic(total, new.centre, new.constant)
+
+
 @dataclass(frozen=True)
 class QuadraticMethod(Method):
     """A method that protects by a quadratic penalty; a subclass says what is important.
@@ -124,6 +134,8 @@ class QuadraticMethod(Method):
 
     strength: Strength
     step: str = field(default="implicit", kw_only=True)
+    #: The penalty is this times lambda/2 times the sum; 2 where a paper has no factor 1/2.
+    factor: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -159,7 +171,7 @@ class QuadraticMethod(Method):
             population.params[name].lerp_(centre, weight)
 
     def _curvature(self, importance: Tensor, population: Population) -> Tensor:
-        return like(population.per_replica(self.strength), importance) * importance
+        return like(self.factor * population.per_replica(self.strength), importance) * importance
 
     def _weight(self, importance: Tensor, population: Population, eta: float | Tensor) -> Tensor:
         pull = self._curvature(importance, population) * eta

@@ -1,0 +1,143 @@
+"""Time of a Fisher diagonal: 2,000 samples, an MLP 64-100-100-10, one thread.
+
+The closed form of ``cl_lib.fisher`` against a loop over single samples, against its own general
+path (``torch.func``), and against BackPACK where that is installed. Before anything is timed, all
+must agree with the loop in double precision.
+"""
+
+import copy
+import statistics
+import time
+from unittest import mock
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cl_lib import MLP, fisher, importance
+
+try:
+    from backpack import backpack, extend
+    from backpack.extensions import DiagGGNExact, DiagGGNMC, SumGradSquared
+except ImportError:
+    backpack = None
+
+N_SAMPLES, N_CHECKED, N_ROUNDS = 2000, 200, 5
+KINDS = ("empirical", "sampled", "exact")
+
+
+def closed_form(model, x, y, kind):
+    return fisher(model, x, y, kind=kind)
+
+
+def general_path(model, x, y, kind):
+    with mock.patch.object(importance, "_closed_form_holds", return_value=False):
+        return fisher(model, x, y, kind=kind)
+
+
+def loop(model, x, y, kind):
+    """One backward pass for each sample and label."""
+    params = list(model.parameters())
+    total = [torch.zeros_like(p) for p in params]
+    for n in range(len(x)):
+        log_p = model(x[n : n + 1]).log_softmax(1)[0]
+        p = log_p.detach().exp()
+        if kind == "empirical":
+            weighted = [(1.0, y[n])]
+        elif kind == "sampled":
+            weighted = [(1.0, torch.multinomial(p, 1)[0])]
+        else:
+            weighted = list(zip(p.tolist(), range(len(p)), strict=True))
+        for weight, label in weighted:
+            grads = torch.autograd.grad(log_p[label], params, retain_graph=True)
+            for sums, grad in zip(total, grads, strict=True):
+                sums.add_(grad**2, alpha=weight / len(x))
+    return dict(zip([name for name, _ in model.named_parameters()], total, strict=True))
+
+
+def with_backpack(model, x, y, kind):
+    """BackPACK wants modules in sequence, and inputs that ask for a gradient."""
+    layers = [part for layer in model.layers for part in (copy.deepcopy(layer), nn.ReLU())][:-1]
+    network, loss = extend(nn.Sequential(*layers)), extend(nn.CrossEntropyLoss(reduction="sum"))
+    extensions = {
+        "empirical": (SumGradSquared(), "sum_grad_squared"),
+        "sampled": (DiagGGNMC(mc_samples=1), "diag_ggn_mc"),
+        "exact": (DiagGGNExact(), "diag_ggn_exact"),
+    }
+    extension, attribute = extensions[kind]
+    with backpack(extension):
+        loss(network(x.clone().requires_grad_()), y).backward()
+    names = [name for name, _ in model.named_parameters()]
+    found = [getattr(p, attribute) / len(x) for p in network.parameters()]
+    return dict(zip(names, found, strict=True))
+
+
+CONTENDERS = {"closed form": closed_form, "torch.func": general_path, "loop": loop}
+if backpack is not None:
+    CONTENDERS["BackPACK"] = with_backpack
+
+
+def trained_model(x, y):
+    torch.manual_seed(0)
+    model = MLP(64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(50):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model
+
+
+def check(model, x, y):
+    """The loop is the definition; drawn labels differ, so ``sampled`` is left to the tests."""
+    model, x, y = copy.deepcopy(model).double(), x[:N_CHECKED].double(), y[:N_CHECKED]
+    for kind in ("empirical", "exact"):
+        expected = loop(model, x, y, kind)
+        for name, contender in CONTENDERS.items():
+            found = contender(model, x, y, kind)
+            scale = max(float(value.max()) for value in expected.values())
+            error = max(float((found[k] - expected[k]).abs().max()) for k in expected) / scale
+            assert error < 1e-10, f"{name} is wrong about {kind}: relative error {error:.1e}"
+    print(f"all agree with the loop on {N_CHECKED} samples in float64 to 1e-10")
+
+
+def measure(model, x, y):
+    """CPU and wall seconds of each contender in each round; a first, unused round warms up."""
+    times = {(name, kind): [] for name in CONTENDERS for kind in KINDS}
+    for round_ in range(N_ROUNDS + 1):
+        for (name, kind), found in times.items():
+            inputs = (x, y) if round_ else (x[:10], y[:10])
+            cpu, wall = time.process_time(), time.perf_counter()
+            CONTENDERS[name](model, *inputs, kind)
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            if round_:
+                found.append((cpu, wall))
+    return times
+
+
+def report(times):
+    print(f"{N_SAMPLES} samples, 64-100-100-10, torch {torch.__version__}, one thread,")
+    print(f"medians of {N_ROUNDS} interleaved rounds [least, most]; ratio of CPU time to closed form")
+    print(f"{'':12} {'':10} {'CPU s':>26} {'wall s':>9} {'ratio':>7}")
+    for kind in KINDS:
+        for name in CONTENDERS:
+            cpu, wall = zip(*times[name, kind], strict=True)
+            ours = statistics.median(c for c, _ in times["closed form", kind])
+            middle = statistics.median(cpu)
+            spread = f"{middle:8.4f} [{min(cpu):.4f}, {max(cpu):.4f}]"
+            line = f"{kind:12} {name:12} {spread:>24} {statistics.median(wall):9.4f}"
+            print(f"{line} {middle / ours:6.1f}x")
+
+
+def main():
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(N_SAMPLES, 64, generator=generator)
+    y = torch.randint(10, (N_SAMPLES,), generator=generator)
+    model = trained_model(x, y)
+    check(model, x, y)
+    report(measure(model, x, y))
+
+
+if __name__ == "__main__":
+    main()
