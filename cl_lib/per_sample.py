@@ -233,6 +233,7 @@ def finite(result: dict[str, Tensor]) -> dict[str, Tensor]:
         if not value.isfinite().all():
             raise ValueError(
                 f"model gives a non-finite importance for {name!r}: its outputs or weights hold NaN or "
-                "infinity on these samples; training probably diverged (lower lr, or use the implicit penalty step)."
+                "infinity on these samples; training probably diverged (lower lr, or use the "
+                "implicit penalty step)."
             )
     return {name: value.detach().clone() for name, value in result.items()}

@@ -132,8 +132,8 @@ def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[i
         if len(seeds) > 1:
             raise ValueError(
                 f"model is a network, but there are {len(seeds)} seeds: all replicas would start from "
-                "the same weights. Pass a function that builds it, such as lambda: MLP(64), or, if that is meant, "
-                "lambda: copy.deepcopy(model)."
+                "the same weights. Pass a function that builds it, such as lambda: MLP(64), or, if "
+                "that is meant, lambda: copy.deepcopy(model)."
             )
         return [copy.deepcopy(model)]
     if not callable(model):
