@@ -153,6 +153,7 @@ class _Trainer:
             for t, task in enumerate(self.tasks):
                 if self.method.restarts:
                     self.population.restore(start)
+                self.state = self.method.begin_task(self.state, self.population, task)
                 self._train_task(t, bar, curve)
                 self.state = self.method.after_task(self.state, self.population, task)
                 rows.append(self.accuracies())

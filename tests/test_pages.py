@@ -19,7 +19,7 @@ MEDIAN_LINES, MAX_LINES = 6, 25
 ALT_LENGTHS = range(40, 251)
 
 FENCE = re.compile(r"^(`{3,})([^`\n]*)\n(.*?)^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
-CELL_OPTIONS = re.compile(r"\A\s*(?:---\n.*?^---\n|(?::.*\n)+)", re.MULTILINE | re.DOTALL)
+CELL_OPTIONS = re.compile(r"\A\s*(?:---\n.*?^---\n|(?::[^\n]*\n)+)", re.MULTILINE | re.DOTALL)
 NOT_PROSE = re.compile(r"\A---\n.*?^---\n|\$\$.*?\$\$|\$[^$]+?\$|`[^`]+`", re.MULTILINE | re.DOTALL)
 # The level of an interval is a choice, not a result.
 PERCENTAGE = re.compile(r"\d\s*(?:%|per ?cent\b)(?!\W+(?:\w+\W+)?(?:confidence|intervals?)\b)")

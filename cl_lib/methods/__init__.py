@@ -5,11 +5,13 @@ from cl_lib.methods.ewc import EWC
 from cl_lib.methods.l2 import L2
 from cl_lib.methods.mas import MAS
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty, single
+from cl_lib.methods.si import SI
 
 __all__ = [
     "EWC",
     "L2",
     "MAS",
+    "SI",
     "Finetune",
     "Joint",
     "Method",

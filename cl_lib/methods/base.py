@@ -1,4 +1,4 @@
-"""What a method is: plain fine-tuning, with four places where it may step in.
+"""What a method is: plain fine-tuning, with five places where it may step in.
 
 A method is a frozen dataclass of settings. What it has learned about earlier tasks lives in a *state*
 that :func:`cl_lib.training.fit` carries from hook to hook, so one method object can serve many runs.
@@ -27,6 +27,10 @@ class Method:
     def tasks_seen(self, t: int) -> range:
         """Indices of the tasks whose data step ``t`` trains on."""
         return range(t, t + 1)
+
+    def begin_task(self, state: Any, population: Population, task: Task) -> Any:
+        """Prepare for the task that comes; return the new state."""
+        return state
 
     def add_gradient(self, state: Any, population: Population, grads: Params) -> None:
         """Add to the gradients ``(R, ...)`` in place, before the optimiser's step."""
