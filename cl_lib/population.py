@@ -1,6 +1,7 @@
 """Replicas of one network, stacked: every weight has a first axis R, and one forward pass serves all."""
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -67,6 +68,20 @@ class Population:
             return functional_call(self.network, self.leaves, (x[0],))[None]
         return vmap(self._call, randomness="different")(self.leaves, x)
 
+    def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """:meth:`logits` and the hidden activations, of a network called with ``hidden=True``."""
+        try:
+            if self.size == 1:
+                logits, hidden = self._call(self.leaves, x[0], hidden=True)
+                return logits[None], [h[None] for h in hidden]
+            call = functools.partial(self._call, hidden=True)
+            return vmap(call, randomness="different")(self.leaves, x)
+        except TypeError as error:
+            raise TypeError(
+                "model gives no hidden activations: its forward must take hidden=True and return "
+                f"(logits, [activations of each layer]), as cl_lib.MLP does ({error})."
+            ) from error
+
     def logits_on_shared(self, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
         with torch.no_grad():
@@ -105,8 +120,8 @@ class Population:
         )
         return (~finite).nonzero().flatten().tolist()
 
-    def _call(self, params: Params, x: Tensor) -> Tensor:
-        return functional_call(self.network, params, (x,))
+    def _call(self, params: Params, x: Tensor, **options: bool) -> Tensor:
+        return functional_call(self.network, params, (x,), options)
 
 
 def _check_buffers(buffers: dict[str, Tensor]) -> None:

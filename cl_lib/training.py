@@ -21,7 +21,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
-from cl_lib.methods.base import Finetune, Method
+from cl_lib.methods.base import Batch, Finetune, Method
 from cl_lib.models import evaluation_mode, network_input
 from cl_lib.per_sample import check_no_batch_statistics
 from cl_lib.population import Params, Population, build_networks, masked
@@ -172,12 +172,21 @@ class _Trainer:
 
     def _train_step(self, pool: "_Pool", index: Tensor, optimizer: "_Optimizer") -> None:
         x, y, outputs = pool.batch(index)
-        logits = masked(self.population.logits(x), outputs)
-        loss = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum")
-        grads = self.population.gradient(loss / index.shape[1])
+        logits, hidden = self._forward(x)
+        loss = functional.cross_entropy(masked(logits, outputs).flatten(0, 1), y.flatten(), reduction="sum")
+        loss = loss / index.shape[1]
+        extra = self.method.extra_loss(self.state, self.population, Batch(x, logits, hidden))
+        if extra is not None:
+            loss = loss + extra.sum()
+        grads = self.population.gradient(loss)
         self.method.add_gradient(self.state, self.population, grads)
         optimizer.step(grads)
         self.method.after_step(self.state, self.population, optimizer.step_size)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if self.method.uses_hidden:
+            return self.population.logits_and_hidden(x)
+        return self.population.logits(x), []
 
     def accuracies(self) -> np.ndarray:
         """Accuracy of each replica on each task, ``(R, T)``."""

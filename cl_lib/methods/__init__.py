@@ -1,7 +1,9 @@
 """How what matters is protected: one file for each method."""
 
-from cl_lib.methods.base import Finetune, Joint, Method
+from cl_lib.methods.base import Batch, Finetune, Joint, Method
+from cl_lib.methods.combined import combine
 from cl_lib.methods.ewc import EWC
+from cl_lib.methods.inhibition import SLNI, SLNID, SNI, SNID, Inhibition
 from cl_lib.methods.l2 import L2
 from cl_lib.methods.mas import MAS
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty, single
@@ -12,11 +14,18 @@ __all__ = [
     "L2",
     "MAS",
     "SI",
+    "SLNI",
+    "SLNID",
+    "SNI",
+    "SNID",
+    "Batch",
     "Finetune",
+    "Inhibition",
     "Joint",
     "Method",
     "Quadratic",
     "QuadraticMethod",
+    "combine",
     "merge",
     "penalty",
     "single",

@@ -1,4 +1,4 @@
-"""What a method is: plain fine-tuning, with five places where it may step in.
+"""What a method is: plain fine-tuning, with six places where it may step in.
 
 A method is a frozen dataclass of settings. What it has learned about earlier tasks lives in a *state*
 that :func:`cl_lib.training.fit` carries from hook to hook, so one method object can serve many runs.
@@ -18,11 +18,30 @@ Strength = float | tuple[float, ...]
 StepSize = Callable[[str], float | Tensor]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees, for R replicas and B samples each.
+
+    Attributes
+    ----------
+    x : Tensor (R, B, ...)
+    logits : Tensor (R, B, K)
+        Of all outputs, differentiable in the population's leaves.
+    hidden : list of Tensor (R, B, ...)
+        Activations of the hidden layers; empty unless the method ``uses_hidden``.
+    """
+
+    x: Tensor
+    logits: Tensor
+    hidden: list[Tensor]
+
+
 class Method:
     """Base of all methods: does nothing, which is fine-tuning."""
 
     strength: Strength = 0.0
     restarts = False
+    uses_hidden = False
 
     def tasks_seen(self, t: int) -> range:
         """Indices of the tasks whose data step ``t`` trains on."""
@@ -31,6 +50,10 @@ class Method:
     def begin_task(self, state: Any, population: Population, task: Task) -> Any:
         """Prepare for the task that comes; return the new state."""
         return state
+
+    def extra_loss(self, state: Any, population: Population, batch: Batch) -> Tensor | None:
+        """What is added to the loss of each replica, ``(R,)``."""
+        return None
 
     def add_gradient(self, state: Any, population: Population, grads: Params) -> None:
         """Add to the gradients ``(R, ...)`` in place, before the optimiser's step."""

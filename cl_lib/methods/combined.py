@@ -1,0 +1,79 @@
+"""Several methods at once: one keeps old weights, another leaves room, a third rehearses."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cl_lib.methods.base import Batch, Method, StepSize, Strength
+from cl_lib.population import Params, Population
+from cl_lib.streams import Task
+
+
+@dataclass(frozen=True)
+class Combined(Method):
+    """Methods whose hooks run one after the other, each with its own strength and state."""
+
+    methods: tuple[Method, ...]
+
+    @property
+    def strength(self) -> Strength:
+        """The strengths that are trained side by side: those of the first method that has several."""
+        several = [m.strength for m in self.methods if isinstance(m.strength, tuple | list)]
+        return several[0] if several else self.methods[0].strength
+
+    @property
+    def uses_hidden(self) -> bool:
+        """Whether one of the methods needs hidden activations."""
+        return any(method.uses_hidden for method in self.methods)
+
+    def begin_task(self, state: Any, population: Population, task: Task) -> tuple:
+        """Prepare each method."""
+        return tuple(m.begin_task(s, population, task) for m, s in self._with(state))
+
+    def extra_loss(self, state: Any, population: Population, batch: Batch) -> Tensor | None:
+        """Sum of what the methods add."""
+        losses = [m.extra_loss(s, population, batch) for m, s in self._with(state)]
+        losses = [loss for loss in losses if loss is not None]
+        return sum(losses) if losses else None
+
+    def add_gradient(self, state: Any, population: Population, grads: Params) -> None:
+        """Let each method add to the gradients."""
+        for method, own in self._with(state):
+            method.add_gradient(own, population, grads)
+
+    def after_step(self, state: Any, population: Population, step_size: StepSize) -> None:
+        """Let each method change the weights."""
+        for method, own in self._with(state):
+            method.after_step(own, population, step_size)
+
+    def after_task(self, state: Any, population: Population, task: Task) -> tuple:
+        """Let each method learn from the finished task."""
+        return tuple(m.after_task(s, population, task) for m, s in self._with(state))
+
+    def _with(self, state: tuple | None):
+        return zip(self.methods, state or [None] * len(self.methods), strict=True)
+
+
+def combine(*methods: Method) -> Combined:
+    """Use several methods at once, such as ``combine(SLNID(1e-3), MAS(0.01))``.
+
+    Strengths that are tuples are trained side by side in pairs, so they must have one length.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two methods, tuples of different lengths, or a method that chooses its own training
+        data (joint training).
+    """
+    if len(methods) < 2:
+        raise ValueError(f"methods holds {len(methods)}: combine needs two or more.")
+    lengths = {len(m.strength) for m in methods if isinstance(m.strength, tuple | list)}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"strengths have {sorted(lengths)} values: they are trained in pairs, so give equally many, "
+            "repeating them for a grid."
+        )
+    if any(method.restarts for method in methods):
+        raise ValueError("methods holds joint training, which sees all data: there is nothing to protect.")
+    return Combined(tuple(methods))

@@ -1,0 +1,144 @@
+r"""Selfless sequential learning: neurons that inhibit their neighbours leave room for later tasks.
+
+.. math:: R=\frac1M\sum_{i\ne j}e^{-(\alpha_i+\alpha_j)}\,e^{-(i-j)^2/2\sigma^2}\sum_mh_i^mh_j^m
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cl_lib.methods.base import Batch, Method, Strength, check_strength
+from cl_lib.models import evaluation_mode, network_input
+from cl_lib.population import Population
+from cl_lib.streams import Task
+
+DISCOUNTS = ("sum", "min")
+
+
+@dataclass(frozen=True)
+class Inhibition(Method):
+    r"""Representation regulariser of Aljundi et al. (2019), for hidden layers of ReLU units.
+
+    With activations :math:`h_i^m\ge0` of neuron i for sample m of a batch of M, each pair counted
+    twice as in the authors' code, layers summed. The two factors can be switched off:
+
+    ======== ========== ============
+    name     ``local``  ``discount``
+    ======== ========== ============
+    SNI      False      None
+    SLNI     True       None
+    SNID     False      "sum"
+    SLNID    True       "sum"
+    ======== ========== ============
+
+    Parameters
+    ----------
+    strength : float or tuple of float
+        Factor of R. R grows with the number of neurons in reach, so a strength fits one width only.
+    local : bool
+        Neighbours count most: a Gaussian over neuron indices, 1 at distance 0, :math:`\sigma` = ``width``
+        times the number of neurons, no wrap-around.
+    discount : {"sum", "min", None}
+        Neurons that matter to earlier tasks are spared: :math:`e^{-(\alpha_i+\alpha_j)}` with importance
+        :math:`\alpha_i=\frac1N\sum_n|\partial\|F(x_n)\|_2^2/\partial n_i|` at the input of the ReLU, summed
+        over tasks; ``min`` is the authors' code, :math:`e^{-\max(\alpha_i,\alpha_j)}`.
+    width : float
+        :math:`\sigma` as a share of the neurons of a layer; 1/6 in the authors' demos.
+    layers : tuple of int, optional
+        Hidden layers to regularise; default all. Each must be flat, ``(B, N)``.
+
+    Raises
+    ------
+    ValueError
+        For a negative strength, an unknown discount or a width that is not above 0.
+    """
+
+    strength: Strength
+    local: bool = field(default=True, kw_only=True)
+    discount: str | None = field(default="sum", kw_only=True)
+    width: float = field(default=1 / 6, kw_only=True)
+    layers: tuple[int, ...] | None = field(default=None, kw_only=True)
+    uses_hidden = True
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if self.discount is not None and self.discount not in DISCOUNTS:
+            raise ValueError(f'discount is {self.discount!r}, but must be "sum", "min" or None.')
+        if not 0 < self.width < float("inf"):
+            raise ValueError(f"width is {self.width!r}, but must be a finite number above 0.")
+
+    def extra_loss(self, state: list[Tensor] | None, population: Population, batch: Batch) -> Tensor:
+        """The penalty of this batch, ``(R,)``."""
+        hidden = self._chosen(batch.hidden)
+        alphas = [None] * len(hidden) if state is None else state
+        pairs = [self._pairs(h, alpha) for h, alpha in zip(hidden, alphas, strict=True)]
+        return population.per_replica(self.strength) * sum(pairs)
+
+    def after_task(
+        self, state: list[Tensor] | None, population: Population, task: Task
+    ) -> list[Tensor] | None:
+        """Add the importance of each neuron for the task just learned."""
+        if self.discount is None:
+            return None
+        new = [alpha for alpha in self._chosen(_neuron_importance(population, task))]
+        return new if state is None else [a + b for a, b in zip(state, new, strict=True)]
+
+    def _chosen(self, layers: list[Tensor]) -> list[Tensor]:
+        return layers if self.layers is None else [layers[i] for i in self.layers]
+
+    def _pairs(self, h: Tensor, alpha: Tensor | None) -> Tensor:
+        """Weighted sum over pairs of neurons, mean over samples, ``(R,)``."""
+        if h.ndim != 3:
+            raise ValueError(
+                f"a hidden layer has activations of shape {tuple(h.shape[2:])} for each sample, but inhibition "
+                "acts between the neurons of flat layers: choose those with layers=(...)."
+            )
+        weights = self._neighbours(h.shape[2], h)
+        if alpha is not None and self.discount == "sum":
+            h = h * torch.exp(-alpha)[:, None]
+        if alpha is not None and self.discount == "min":
+            spared = torch.exp(-alpha)
+            weights = weights * torch.minimum(spared[:, :, None], spared[:, None, :])
+        return ((h @ weights) * h).sum((1, 2)) / h.shape[1]
+
+    def _neighbours(self, n: int, like: Tensor) -> Tensor:
+        index = torch.arange(n, dtype=like.dtype, device=like.device)
+        distance = index[:, None] - index
+        weights = torch.exp(-(distance**2) / (2 * (self.width * n) ** 2)) if self.local else distance * 0 + 1
+        return weights.fill_diagonal_(0)
+
+
+def SNI(strength: Strength, **options) -> Inhibition:
+    """Sparse coding through neural inhibition: all pairs alike."""
+    return Inhibition(strength, local=False, discount=None, **options)
+
+
+def SLNI(strength: Strength, **options) -> Inhibition:
+    """Sparse coding through local neural inhibition: no discount for earlier tasks."""
+    return Inhibition(strength, local=True, discount=None, **options)
+
+
+def SNID(strength: Strength, **options) -> Inhibition:
+    """Neural inhibition with discount, all pairs alike."""
+    return Inhibition(strength, **{"local": False, "discount": "sum"} | options)
+
+
+def SLNID(strength: Strength, **options) -> Inhibition:
+    """Local neural inhibition with discount: the method of the paper."""
+    return Inhibition(strength, **{"local": True, "discount": "sum"} | options)
+
+
+def _neuron_importance(population: Population, task: Task, chunk: int = 500) -> list[Tensor]:
+    """Mean over samples of the absolute gradient of the squared output norm, ``(R, N)`` per layer."""
+    x = network_input(task.train.x, next(iter(population.params.values())).dtype)
+    first, stop = task.outputs
+    totals = None
+    with evaluation_mode(population.network):
+        for part in x.split(chunk):
+            logits, hidden = population.logits_and_hidden(part.expand(population.size, *part.shape))
+            norm = (logits[..., first:stop] ** 2).sum()
+            grads = torch.autograd.grad(norm, hidden)
+            sums = [(g * (h > 0)).abs().sum(1) for g, h in zip(grads, hidden, strict=True)]
+            totals = sums if totals is None else [a + b for a, b in zip(totals, sums, strict=True)]
+    return [total.detach() / len(x) for total in totals]
