@@ -68,6 +68,11 @@ class Population:
             return functional_call(self.network, self.leaves, (x[0],))[None]
         return vmap(self._call, randomness="different")(self.leaves, x)
 
+    def logits_of(self, params: Params, x: Tensor) -> Tensor:
+        """Logits ``(R, B, K)`` of other weights ``(R, ...)`` in evaluation mode, without gradient."""
+        with torch.no_grad(), evaluation_mode(self.network):
+            return vmap(self._call)(params, x)
+
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """:meth:`logits` and the hidden activations, of a network called with ``hidden=True``."""
         try:

@@ -5,8 +5,11 @@ from cl_lib.methods.combined import combine
 from cl_lib.methods.ewc import EWC
 from cl_lib.methods.inhibition import SLNI, SLNID, SNI, SNID, Inhibition
 from cl_lib.methods.l2 import L2
+from cl_lib.methods.lwf import LwF
 from cl_lib.methods.mas import MAS
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty, single
+from cl_lib.methods.regularisers import DeCov, L1Activations, L1Weights, WeightDecay
+from cl_lib.methods.replay import Replay
 from cl_lib.methods.si import SI
 
 __all__ = [
@@ -19,12 +22,18 @@ __all__ = [
     "SNI",
     "SNID",
     "Batch",
+    "DeCov",
     "Finetune",
     "Inhibition",
     "Joint",
+    "L1Activations",
+    "L1Weights",
+    "LwF",
     "Method",
     "Quadratic",
     "QuadraticMethod",
+    "Replay",
+    "WeightDecay",
     "combine",
     "merge",
     "penalty",

@@ -91,7 +91,7 @@ class Inhibition(Method):
         """Weighted sum over pairs of neurons, mean over samples, ``(R,)``."""
         if h.ndim != 3:
             raise ValueError(
-                f"a hidden layer has activations of shape {tuple(h.shape[2:])} for each sample, but inhibition "
+                f"a hidden layer gives activations of shape {tuple(h.shape[2:])} a sample, but inhibition "
                 "acts between the neurons of flat layers: choose those with layers=(...)."
             )
         weights = self._neighbours(h.shape[2], h)
