@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cl_lib import MLP, fisher, importance
+from cl_lib import MLP, fisher, per_sample
 
 try:
     from backpack import backpack, extend
@@ -31,7 +31,7 @@ def closed_form(model, x, y, kind):
 
 
 def general_path(model, x, y, kind):
-    with mock.patch.object(importance, "_closed_form_holds", return_value=False):
+    with mock.patch.object(per_sample, "_closed_form_holds", return_value=False):
         return fisher(model, x, y, kind=kind)
 
 

@@ -3,7 +3,7 @@
 from cl_lib import data, derivations, importance, methods, metrics, models, plots, streams
 from cl_lib.importance import fisher, mas
 from cl_lib.methods import EWC, L2, MAS, SI, Finetune, Joint
-from cl_lib.models import MLP, ConvNet
+from cl_lib.models import MLP, ConvNet, MemoryMLP
 from cl_lib.runs import Run
 from cl_lib.streams import Stream, Task
 from cl_lib.training import fit
@@ -17,6 +17,7 @@ __all__ = [
     "ConvNet",
     "Finetune",
     "Joint",
+    "MemoryMLP",
     "Run",
     "Stream",
     "Task",

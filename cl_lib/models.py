@@ -52,11 +52,42 @@ class MLP(nn.Module):
         """Logits ``(N, n_outputs)``; with ``hidden=True`` also the list of ReLU activations."""
         x = x.flatten(1)
         activations = []
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
+        for layer in range(len(self.layers) - 1):
+            x = torch.relu(self._received(layer, x))
             activations.append(x)
         logits = self.layers[-1](x)
         return (logits, activations) if hidden else logits
+
+    def _received(self, layer: int, x: Tensor) -> Tensor:
+        return self.layers[layer](x)
+
+
+class MemoryMLP(MLP):
+    """:class:`MLP` with memory units: for each task a vector added to what each hidden layer receives.
+
+    Which task's vectors are in use is the attribute ``task``, an index that training and evaluation set.
+    The vectors start at zero, where the network is an ordinary MLP, and are moved by
+    :class:`cl_lib.methods.AdversarialMemory`.
+
+    Parameters
+    ----------
+    n_inputs, hidden, n_outputs
+        As in :class:`MLP`.
+    n_tasks : int
+        How many tasks get memory units.
+    """
+
+    def __init__(
+        self, n_inputs: int, hidden: Sequence[int] = (100, 100), n_outputs: int = 10, *, n_tasks: int
+    ):
+        super().__init__(n_inputs, hidden, n_outputs)
+        if n_tasks < 1:
+            raise ValueError(f"n_tasks is {n_tasks}, but must be the number of tasks in the stream.")
+        self.memory = nn.ParameterList(nn.Parameter(torch.zeros(n_tasks, width)) for width in hidden)
+        self.n_tasks, self.task = n_tasks, 0
+
+    def _received(self, layer: int, x: Tensor) -> Tensor:
+        return super()._received(layer, x) + self.memory[layer][self.task]
 
 
 class ConvNet(nn.Module):

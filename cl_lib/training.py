@@ -153,6 +153,7 @@ class _Trainer:
             for t, task in enumerate(self.tasks):
                 if self.method.restarts:
                     self.population.restore(start)
+                _enter(self.population.network, t)
                 self.state = self.method.begin_task(self.state, self.population, task)
                 self._train_task(t, bar, curve)
                 self.state = self.method.after_task(self.state, self.population, task)
@@ -190,11 +191,13 @@ class _Trainer:
 
     def accuracies(self) -> np.ndarray:
         """Accuracy of each replica on each task, ``(R, T)``."""
-        splits = [getattr(task, self.settings.evaluate) for task in self.tasks]
-        columns = [
-            self.population.accuracy(split.x, split.y, task.outputs)
-            for split, task in zip(splits, self.tasks, strict=True)
-        ]
+        network, columns = self.population.network, []
+        now = getattr(network, "task", None)
+        for t, task in enumerate(self.tasks):
+            _enter(network, t)
+            split = getattr(task, self.settings.evaluate)
+            columns.append(self.population.accuracy(split.x, split.y, task.outputs))
+        _enter(network, now)
         return torch.stack(columns, dim=1).cpu().numpy()
 
     def _shuffled(self, n: int) -> Tensor:
@@ -302,6 +305,12 @@ class _Curve:
         return Curves(np.array(self.steps), np.stack(self.values, axis=1), np.array(self.boundaries))
 
 
+def _enter(network: nn.Module, t: int | None) -> None:
+    """Tell a network with parts of its own for each task which task it is in."""
+    if isinstance(getattr(network, "task", None), int):
+        network.task = t
+
+
 def _on_device(task: Task, device: torch.device, dtype: torch.dtype) -> Task:
     def move(split):
         return replace(split, x=network_input(split.x, dtype).to(device), y=split.y.to(device))
@@ -317,6 +326,12 @@ def _find_device(device: str) -> str:
 
 def _check_network(population: Population, x: Tensor, stream: Stream) -> None:
     check_no_batch_statistics(population.network)
+    n_tasks = getattr(population.network, "n_tasks", len(stream))
+    if n_tasks < len(stream):
+        raise ValueError(
+            f"model was built with n_tasks={n_tasks}, but {stream.name} has {len(stream)} tasks: "
+            "build it with n_tasks=len(stream)."
+        )
     try:
         with evaluation_mode(population.network):
             logits = population.logits_on_shared(x)

@@ -212,7 +212,7 @@ def test_replay_is_at_work():
 
     def loss_on_first(run):
         logits = masked(run.model()(first[0].train.x), first[0].outputs)
-        return float(functional.cross_entropy(logits, first[0].train.y))
+        return functional.cross_entropy(logits, first[0].train.y).item()
 
     plain, practised = short(epochs=40), short(Replay(1.0, per_task=100), epochs=40)
     assert loss_on_first(practised) < 0.5 * loss_on_first(plain)

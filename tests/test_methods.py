@@ -272,6 +272,13 @@ def test_importances_of_any_size_merge():
         torch.testing.assert_close(total.centre["w"].double(), share, rtol=1e-5, atol=1e-7)
 
 
+def test_scaled_penalty_has_its_value_scaled_and_the_original_kept():
+    total = merged(random_penalties(3))
+    at, kept = move(total.centre), snapshot(total)
+    torch.testing.assert_close(total.scaled(0.3).value(at), 0.3 * total.value(at))
+    assert (total.constant > 0).all() and unchanged(total, kept)
+
+
 def test_single_copies_both_arguments():
     importance, anchor = {"w": torch.ones(1, 3)}, {"w": torch.zeros(1, 3), "other": torch.ones(1)}
     made = quadratic.single(importance, anchor)

@@ -7,6 +7,7 @@ from cl_lib.methods.inhibition import SLNI, SLNID, SNI, SNID, Inhibition
 from cl_lib.methods.l2 import L2
 from cl_lib.methods.lwf import LwF
 from cl_lib.methods.mas import MAS
+from cl_lib.methods.memory import AdversarialMemory
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty, single
 from cl_lib.methods.regularisers import DeCov, L1Activations, L1Weights, WeightDecay
 from cl_lib.methods.replay import Replay
@@ -21,6 +22,7 @@ __all__ = [
     "SLNID",
     "SNI",
     "SNID",
+    "AdversarialMemory",
     "Batch",
     "DeCov",
     "Finetune",
