@@ -65,7 +65,12 @@ def combine(*methods: Method) -> Combined:
     ValueError
         For fewer than two methods, tuples of different lengths, or a method that chooses its own training
         data (joint training).
+    TypeError
+        For anything that is not a method.
     """
+    for method in methods:
+        if not isinstance(method, Method):
+            raise TypeError(f"methods holds {method!r}, but each must be a method such as MAS(0.01).")
     if len(methods) < 2:
         raise ValueError(f"methods holds {len(methods)}: combine needs two or more.")
     lengths = {len(m.strength) for m in methods if isinstance(m.strength, tuple | list)}

@@ -3,17 +3,20 @@ r"""Selfless sequential learning: neurons that inhibit their neighbours leave ro
 .. math:: R=\frac1M\sum_{i\ne j}e^{-(\alpha_i+\alpha_j)}\,e^{-(i-j)^2/2\sigma^2}\sum_mh_i^mh_j^m
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input
-from cl_lib.population import Population
+from cl_lib.population import Params, Population
 from cl_lib.streams import Task
 
 DISCOUNTS = ("sum", "min")
+Choice = Callable[[list[Tensor]], list[Tensor]]  # the hidden layers -> those that are regularised
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Inhibition(Method):
     Raises
     ------
     ValueError
-        For a negative strength, an unknown discount or a width that is not above 0.
+        For a negative strength, an unknown discount, a width that is not above 0, or layers that are
+        no indices or that the model lacks.
     """
 
     strength: Strength
@@ -67,6 +71,10 @@ class Inhibition(Method):
             raise ValueError(f'discount is {self.discount!r}, but must be "sum", "min" or None.')
         if not 0 < self.width < float("inf"):
             raise ValueError(f"width is {self.width!r}, but must be a finite number above 0.")
+        if self.layers is not None and not _are_indices(self.layers):
+            raise ValueError(
+                f"layers is {self.layers!r}, but must be None or a tuple of indices such as (0, -1)."
+            )
 
     def extra_loss(self, state: list[Tensor] | None, population: Population, batch: Batch) -> Tensor:
         """The penalty of this batch, ``(R,)``."""
@@ -81,11 +89,17 @@ class Inhibition(Method):
         """Add the importance of each neuron for the task just learned."""
         if self.discount is None:
             return None
-        new = [alpha for alpha in self._chosen(_neuron_importance(population, task))]
+        new = _neuron_importance(population, task, self._chosen)
         return new if state is None else [a + b for a, b in zip(state, new, strict=True)]
 
     def _chosen(self, layers: list[Tensor]) -> list[Tensor]:
-        return layers if self.layers is None else [layers[i] for i in self.layers]
+        chosen = range(len(layers)) if self.layers is None else self.layers
+        if not layers or any(not -len(layers) <= i < len(layers) for i in chosen):
+            raise ValueError(
+                f"layers is {self.layers}, but the model has {len(layers)} hidden layers; "
+                "inhibition needs at least one to act on."
+            )
+        return [layers[i] for i in chosen]
 
     def _pairs(self, h: Tensor, alpha: Tensor | None) -> Tensor:
         """Weighted sum over pairs of neurons, mean over samples, ``(R,)``."""
@@ -129,16 +143,27 @@ def SLNID(strength: Strength, **options) -> Inhibition:
     return Inhibition(strength, **{"local": True, "discount": "sum"} | options)
 
 
-def _neuron_importance(population: Population, task: Task, chunk: int = 500) -> list[Tensor]:
+def _are_indices(layers: object) -> bool:
+    return isinstance(layers, tuple) and bool(layers) and all(isinstance(i, int) for i in layers)
+
+
+def _neuron_importance(population: Population, task: Task, choose: Choice, chunk: int = 500) -> list[Tensor]:
     """Mean over samples of the absolute gradient of the squared output norm, ``(R, N)`` per layer."""
     x = network_input(task.train.x, next(iter(population.params.values())).dtype)
-    first, stop = task.outputs
-    totals = None
+    replicas = []
     with evaluation_mode(population.network):
-        for part in x.split(chunk):
-            logits, hidden = population.logits_and_hidden(part.expand(population.size, *part.shape))
-            norm = (logits[..., first:stop] ** 2).sum()
-            grads = torch.autograd.grad(norm, hidden)
-            sums = [(g * (h > 0)).abs().sum(1) for g, h in zip(grads, hidden, strict=True)]
-            totals = sums if totals is None else [a + b for a, b in zip(totals, sums, strict=True)]
-    return [total.detach() / len(x) for total in totals]
+        for r in range(population.size):
+            # one by one: what is differentiated must be the very tensor that the output was made of
+            params = {name: p[r].detach().requires_grad_() for name, p in population.params.items()}
+            parts = [_slopes(population.network, params, part, task, choose) for part in x.split(chunk)]
+            replicas.append([sum(layer) / len(x) for layer in zip(*parts, strict=True)])
+    return [torch.stack(layer) for layer in zip(*replicas, strict=True)]
+
+
+def _slopes(network: nn.Module, params: Params, x: Tensor, task: Task, choose: Choice) -> list[Tensor]:
+    """Absolute gradients at the input of each ReLU, summed over samples: ``(N,)`` per layer."""
+    first, stop = task.outputs
+    logits, hidden = functional_call(network, params, (x,), {"hidden": True})
+    hidden = choose(hidden)
+    grads = torch.autograd.grad((logits[:, first:stop] ** 2).sum(), hidden)
+    return [(g * (h > 0)).abs().sum(0).detach() for g, h in zip(grads, hidden, strict=True)]
