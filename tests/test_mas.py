@@ -23,7 +23,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import MAS, MLP, ConvNet, derivations, fit, mas
+from cl_lib import MAS, MLP, ConvNet, fit, mas
 from cl_lib.importance import MAS_FUNCTIONS, population_mas
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
@@ -184,7 +184,7 @@ def test_against_backpack(kind):
         body = nn.Conv2d(1, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 4)
         model, x = nn.Sequential(*body).to(F64), samples(50).reshape(50, 1, 2, 3)
     reference, squares = extend(copy.deepcopy(model)), extend(nn.MSELoss(reduction="sum"))
-    output = reference(x)
+    output = reference(x.clone().requires_grad_())
     with backpack(BatchGrad()):
         squares(output, torch.zeros_like(output)).backward()
     expected = {name: p.grad_batch.abs().mean(0) for name, p in reference.named_parameters()}
@@ -365,25 +365,22 @@ def test_gradient_step_adds_the_gradient_of_the_papers_penalty(strength):
 
 
 @pytest.mark.parametrize("eta", [0.3, "elementwise"])
-def test_implicit_step_is_the_proximal_step_of_the_papers_penalty(eta):
+def test_implicit_step_minimises_the_papers_penalty_near_where_the_optimiser_went(eta):
     strengths = (0.5, 40.0)
     people, method = population(2, "scalar parameter"), MAS(strengths)
     state = method.after_task(None, people, STREAM[0])
-    people.restore(move(people.params))
+    anchor = people.copy()
+    people.restore(move(anchor))
     before, grads = people.copy(), {name: torch.ones_like(p) for name, p in people.params.items()}
     sizes = {name: torch.full_like(p, 0.3) if eta == 0.3 else 0.1 + p**2 for name, p in before.items()}
     method.add_gradient(state, people, grads)
     method.after_step(state, people, lambda name: eta if eta == 0.3 else sizes[name])
     assert all((g == 1).all() for g in grads.values()), "the step is all that is added"
-    for name, found in people.params.items():
+    for name, p in people.params.items():
         for r in range(4):
-            at = (r,) + (0,) * (found.ndim - 1)
-            theta, lr, omega, anchor = (
-                float(v[name][at]) for v in (before, sizes, state.importance, state.centre)
-            )
-            # a factor 1/2 is in the derivation, but not in this penalty
-            expected = derivations.proximal_step(theta, lr, 2 * strengths[r // 2], omega, anchor)
-            assert float(found[at]) == pytest.approx(float(expected), rel=1e-12)
+            slope = 2 * strengths[r // 2] * state.importance[name][r] * (p[r] - anchor[name][r])
+            assert float((slope + (p[r] - before[name][r]) / sizes[name][r]).abs().max()) < 1e-12
+            assert float(slope.abs().max()) > 1e-3, "the penalty must be at work"
 
 
 def paper_penalty(strength, function):
@@ -415,15 +412,6 @@ def test_gradient_step_is_descent_on_the_loss_of_the_paper(function, optimizer):
     lr = 0.02 if optimizer == "adam" else 0.05
     found = short(MAS(0.2, function=function, step="gradient"), STREAM3, optimizer=optimizer, lr=lr)
     assert distance(replica(found.params, 0), weights_of(expected[-1])) < 1e-10
-
-
-def test_steps_agree_in_the_limit_of_small_learning_rates():
-    apart = []
-    for halvings in range(3):
-        options = {"lr": 0.02 / 2**halvings, "momentum": 0.0, "epochs": 20 * 2**halvings, "batch_size": 20}
-        apart.append(distance(*(short(MAS(0.3, step=step), **options).params for step in STEPS)))
-    assert apart[0] > 1e-4, "so near already that the test says nothing"
-    assert apart[1] < 0.6 * apart[0] and apart[2] < 0.6 * apart[1]
 
 
 @pytest.mark.parametrize(

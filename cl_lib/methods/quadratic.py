@@ -157,8 +157,10 @@ class QuadraticMethod(Method):
         .. math:: \theta\leftarrow\frac{\theta+\eta\lambda F\mu}{1+\eta\lambda F}
                   =\theta+w(\mu-\theta),\qquad w=\frac{\eta\lambda F}{1+\eta\lambda F}\in[0,1)
 
-        Stable for every lambda and equal to the gradient form for small steps. :math:`\eta` is the step
-        that a steady gradient makes: ``lr / (1 - momentum)`` for SGD, elementwise for Adam.
+        Stable for every lambda. :math:`\eta` is the step that a steady gradient makes:
+        ``lr / (1 - momentum)`` for SGD, where small steps go the way of the gradient form; elementwise
+        for Adam, where both end at the same minimiser by different ways, as Adam's normalisation sees
+        the loss alone here, and the penalty too there.
         """
         if state is None or self.step != "implicit":
             return
