@@ -55,7 +55,7 @@ class MAS(QuadraticMethod):
         importance = population_mas(
             population.network,
             population.params,
-            self.inputs(task),
+            self.inputs(task).to(next(iter(population.params.values())).device),
             function=self.function,
             outputs=task.outputs,
         )

@@ -62,7 +62,7 @@ class Quadratic:
         return self._factors[name]
 
     def value(self, params: Mapping[str, Tensor]) -> Tensor:
-        """The penalty without lambda, for each replica: ``(R,)``."""
+        """The penalty without lambda and a method's ``factor``, for each replica: ``(R,)``."""
         total = self.constant
         for name, importance in self.importance.items():
             difference = params[name] - self.centre[name]

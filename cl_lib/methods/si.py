@@ -36,7 +36,9 @@ class SI(QuadraticMethod):
 
     The penalty is :math:`c\sum_i\Omega_i(\theta_i-\theta^*_i)^2` at the latest solution, without a factor
     1/2. The path integral takes the gradient of the task's loss alone, without the penalty's; importances
-    are summed over tasks and clipped at 0 from below, as in the authors' code.
+    are summed over tasks and clipped at 0 from below, as in the authors' code. Within
+    :func:`~cl_lib.methods.combine` the slope holds the terms that other methods add to the loss, and the
+    penalty gradients of methods named before SI.
 
     Parameters
     ----------
