@@ -55,8 +55,8 @@ def _choose_cache(app, config):
 
 def setup(app):
     """Register the configuration values and choose the cache before myst-nb reads its name."""
-    # Idle threads that spin slow down a machine with few cores: the pages train small networks.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The pages train small networks: sharing their work among threads costs more than doing it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app.add_config_value("execution_key_files", [], "")
     app.add_config_value("execution_key_packages", [], "")
     app.connect("config-inited", _choose_cache)
