@@ -1,12 +1,18 @@
 """Continual learning, each method with its equation above it and an oracle beside it."""
 
-from cl_lib import data, derivations, importance, methods, metrics, models, plots, streams
+import importlib
+from typing import TYPE_CHECKING
+
+from cl_lib import data, importance, methods, metrics, models, streams
 from cl_lib.importance import fisher, mas
 from cl_lib.methods import EWC, L2, MAS, SI, Finetune, Joint
 from cl_lib.models import MLP, ConvNet, MemoryMLP
 from cl_lib.runs import Run
 from cl_lib.streams import Stream, Task
 from cl_lib.training import fit
+
+if TYPE_CHECKING:
+    from cl_lib import derivations, plots
 
 __all__ = [
     "EWC",
@@ -33,3 +39,10 @@ __all__ = [
     "plots",
     "streams",
 ]
+
+
+def __getattr__(name: str):
+    """Load ``plots`` (matplotlib) and ``derivations`` (sympy) when they are first asked for."""
+    if name in ("derivations", "plots"):
+        return importlib.import_module(f"cl_lib.{name}")
+    raise AttributeError(f"module 'cl_lib' has no attribute {name!r}")

@@ -7,7 +7,6 @@ task ``j`` measured after training on task ``i`` (both counted from 0). Leading 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -149,6 +148,8 @@ def interval(values, *, method: str = "t", level: float = 0.95) -> Interval:
         raise ValueError(f"level is {level}, but it must lie between 0 and 1, such as 0.95.")
     if method not in ("t", "bootstrap"):
         raise ValueError(f'method is {method!r}, but must be "t" or "bootstrap".')
+    from scipy import stats  # here, as it takes longer to load than all the rest of the package
+
     mean = float(values.mean())
     if np.ptp(values) == 0:
         low = high = mean

@@ -1,6 +1,8 @@
 """Metrics by hand, in exact fractions; intervals against their definition."""
 
 import math
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -168,3 +170,13 @@ def test_reads_as_one_writes_it():
 def test_interval_refuses(values, options, message):
     with pytest.raises(ValueError, match=message):
         interval(values, **options)
+
+
+def test_importing_the_package_loads_nothing_heavy_beside_torch():
+    heavy = ("matplotlib", "sympy.core", "scipy.stats", "sklearn", "pandas", "pooch")
+    code = "import sys, torch; before = set(sys.modules); import cl_lib; "
+    code += f"print([m for m in {heavy!r} if m in sys.modules and m not in before])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    code = "import cl_lib; assert cl_lib.plots.lines and cl_lib.derivations.loss_a"
+    subprocess.run([sys.executable, "-c", code], check=True)
