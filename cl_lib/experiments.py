@@ -289,7 +289,7 @@ def _memory_methods() -> tuple[Contender, ...]:
 
 
 def _selfless_methods() -> tuple[Contender, ...]:
-    protect = (0.003, 0.01, 0.03, 0.1)
+    protect = (0.003, 0.01, 0.03)
 
     def with_mas(method: type[Method], strengths: tuple[float, ...]) -> dict:
         return {
@@ -297,15 +297,15 @@ def _selfless_methods() -> tuple[Contender, ...]:
             "grid": pairs(strengths, protect),
         }
 
-    inhibited = (1e-4, 3e-4, 1e-3, 3e-3)
+    inhibited, spread = (3e-4, 1e-3, 3e-3), (1e-4, 3e-4, 1e-3)
     return (
-        Contender("no regulariser", mas, powers(0.001, *protect, 0.3)),
-        Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 3e-3, 1e-2))),
-        Contender("L1 weights", **with_mas(L1Weights, (1e-6, 1e-5, 3e-5, 1e-4))),
-        Contender("DeCov", **with_mas(DeCov, (1e-4, 1e-3, 3e-3, 1e-2))),
-        Contender("SNI", **with_mas(SNI, (3e-5, *inhibited[:3]))),
+        Contender("no regulariser", mas, powers(0.001, *protect, 0.1)),
+        Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 1e-2))),
+        Contender("L1 weights", **with_mas(L1Weights, (1e-6, 1e-5, 1e-4))),
+        Contender("DeCov", **with_mas(DeCov, (1e-4, 1e-3, 1e-2))),
+        Contender("SNI", **with_mas(SNI, spread)),
         Contender("SLNI", **with_mas(SLNI, inhibited)),
-        Contender("SNID", **with_mas(SNID, (3e-5, *inhibited[:3]))),
+        Contender("SNID", **with_mas(SNID, spread)),
         Contender("SLNID", **with_mas(SLNID, inhibited)),
         Contender(
             "SLNID + EWC",
@@ -381,7 +381,7 @@ def active_units(run: Run, stream: Stream) -> dict[str, np.ndarray]:
 
 # The experiments
 
-_SGD = {"lr": 0.05, "momentum": 0.0, "optimizer": "sgd"}
+_SGD = {"lr": 0.2, "momentum": 0.0, "optimizer": "sgd"}
 _ADAM = {"lr": 1e-3, "momentum": 0.0, "optimizer": "adam"}
 _AUTHORS = {"lr": 0.01, "momentum": 0.9, "optimizer": "sgd"}
 _TWIN = Budget(2, 0, epochs=1, batch_size=32, n_train=300, n_test=180, width=16, n_tasks=3, max_width=32)
@@ -416,7 +416,7 @@ def _split(scenario: str) -> Experiment:
     )
 
 
-def _disjoint(name: str, title: str, dataset: str, stream, cpu_train: int, width: int) -> Experiment:
+def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float, cpu_train: int) -> Experiment:
     return Experiment(
         name=name,
         title=title,
@@ -426,9 +426,9 @@ def _disjoint(name: str, title: str, dataset: str, stream, cpu_train: int, width
         contenders=_memory_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=300),
-            Budget(5, 2, epochs=3, batch_size=64, n_train=cpu_train, n_test=1500, width=width, chunk=24),
+            Budget(5, 2, epochs=3, batch_size=32, n_train=cpu_train, n_test=1500, width=100, chunk=24),
         ),
-        training=_SGD,
+        training={**_SGD, "lr": lr},
     )
 
 
@@ -442,7 +442,7 @@ def _selfless(width: int) -> Experiment:
         contenders=_selfless_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(5, 2, epochs=3, batch_size=100, n_train=5000, n_test=1500, width=width, chunk=32),
+            Budget(5, 2, epochs=3, batch_size=32, n_train=5000, n_test=1500, width=width, chunk=32),
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -480,20 +480,29 @@ EXPERIMENTS = {
             ),
             budgets=_budgets(
                 Budget(10, 3, epochs=10, batch_size=128, n_train=None, n_test=None, width=1000, chunk=30),
-                Budget(5, 2, epochs=2, batch_size=64, n_train=10_000, n_test=2000, width=100, chunk=20),
+                Budget(5, 2, epochs=3, batch_size=32, n_train=10_000, n_test=2000, width=100, chunk=20),
             ),
             training=_SGD,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
-        _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, 6000, 100),
-        _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups, 4000, 100),
+        _disjoint(
+            "disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, lr=0.1, cpu_train=6000
+        ),
+        _disjoint(
+            "disjoint-cifar10",
+            "Disjoint CIFAR-10, three tasks",
+            "cifar-10",
+            three_groups,
+            lr=0.05,
+            cpu_train=4000,
+        ),
         _disjoint(
             "emnist-letters",
             "EMNIST letters, five tasks",
             "emnist-letters",
             partial(grouped, n_tasks=5, scenario="domain"),
-            4000,
-            100,
+            lr=0.1,
+            cpu_train=4000,
         ),
         *(_selfless(width) for width in (64, 128)),
         Experiment(
@@ -518,7 +527,7 @@ EXPERIMENTS = {
                 ),
             ),
             training=_SGD,
-            curve_every=10,
+            curve_every=30,
         ),
         Experiment(
             name="mas-inputs",
@@ -529,7 +538,7 @@ EXPERIMENTS = {
             contenders=_mas_inputs(),
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=256),
-                Budget(5, 2, epochs=3, batch_size=64, n_train=5000, n_test=2500, width=100, chunk=20),
+                Budget(5, 2, epochs=3, batch_size=32, n_train=5000, n_test=2500, width=100, chunk=20),
             ),
             training=_SGD,
             measure=class_accuracies,

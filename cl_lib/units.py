@@ -166,8 +166,10 @@ def _train(unit: Unit, device: str):
 def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
     arrays = experiment.measure(run, stream) if experiment.measure else {}
     if run.curves is not None:
-        curve = np.moveaxis(run.curves.accuracy, 0, 0).astype(np.float32)
-        arrays |= {"curve": curve, "curve_step": np.tile(run.curves.step, (len(run.seeds), 1))}
+        arrays |= {
+            "curve": run.curves.accuracy.astype(np.float32),
+            "curve_step": np.tile(run.curves.step, (len(run.seeds), 1)),
+        }
     sizes = [p.double().flatten(1).square().mean(1).cpu() for p in run.params.values()]
     return arrays | {"weight_size": torch.stack(sizes, 1).mean(1).sqrt().numpy()}
 
@@ -222,11 +224,10 @@ def _chunks(items: tuple, size: int) -> list[tuple]:
 def twin_units(experiment: Experiment) -> Iterator[Unit]:
     """A few seconds of the same experiment, on digits: each contender at the middle of its grid."""
     budget = experiment.budgets["twin"]
+    seeds = tuple(range(budget.seeds))
     for contender in experiment.lines("twin"):
         point = contender.grid[len(contender.grid) // 2]
-        yield Unit(
-            experiment.name, "twin", budget, "test", contender.name, (point,), tuple(range(budget.seeds))
-        )
+        yield Unit(experiment.name, "twin", budget, "test", contender.name, (point,), seeds)
 
 
 def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
