@@ -36,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     verify = commands.add_parser("verify", help="run the twins again: do the cached numbers still hold?")
-    verify.add_argument("name", nargs="*", choices=[*EXPERIMENTS, []], metavar="NAME")
+    verify.add_argument("name", nargs="*", metavar="NAME", help="default: all")
+    verify.add_argument("--stale-because", metavar="WHY", help="write into the manifests that they are stale")
     verify.set_defaults(command=_verify)
 
     report = commands.add_parser("report", help="print the papers' numbers beside ours")
@@ -45,12 +46,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(_: argparse.Namespace) -> int:
-    rows = [("name", "profile", "seeds", "on", "finished", "settings", "title")]
+    from cl_lib import freshness
+
+    rows = [("name", "profile", "seeds", "on", "finished", "settings", "behaviour", "title")]
     for name, experiment in EXPERIMENTS.items():
         try:
             manifest = results.load(name).manifest
         except FileNotFoundError:
-            rows.append((name, "-", "-", "not cached", "", "", experiment.title))
+            rows.append((name, "-", "-", "not cached", "", "", "", experiment.title))
             continue
         profile = manifest["profile"]
         current = all(manifest[k] == v for k, v in _written(experiment, manifest).items())
@@ -62,6 +65,7 @@ def _list(_: argparse.Namespace) -> int:
                 manifest["devices"][0],
                 manifest["finished"][:10],
                 "as declared" if current else "changed since",
+                freshness.last_known(name),
                 experiment.title,
             )
         )
@@ -97,10 +101,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from cl_lib import freshness
+    from cl_lib import freshness, runner
 
+    if options.stale_because is not None:
+        for name in options.name:
+            freshness.mark_stale(name, options.stale_because)
     stale = 0
     for name in options.name or EXPERIMENTS:
+        runner.find(name)
         state = freshness.check(name)
         print(state)
         stale += state.fails

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tempfile
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -111,7 +112,7 @@ class Cached:
         points = last.groupby(COLUMNS[1 : 1 + k], sort=False) if k else []
         strengths = [np.atleast_1d(key) for key, _ in points]
         scores = [group.groupby("seed")["accuracy"].mean().to_numpy() for _, group in points]
-        return np.array(strengths, dtype=float).reshape(-1, k), np.array(scores)
+        return np.array(strengths, dtype=float).reshape(len(strengths), k), np.array(scores)
 
     def provenance(self):
         """One small line for below a figure: on what, with how much, when."""
@@ -217,7 +218,7 @@ def load_arrays(content: bytes) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as packed:
             return {name: packed[name] for name in packed.files}
-    except (BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+    except (BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
         raise CorruptResult(f"no valid NPZ file: {error}") from error
 
 

@@ -155,7 +155,7 @@ class Cluster:
             raise ImportError(
                 "scheduler needs the package distributed: pip install dask distributed."
             ) from None
-        with Client(self.address, set_as_default=False) as client:
+        with Client(self.address) as client:
             futures = {
                 client.submit(run_unit, unit, self.device, key=unit.key, pure=False): unit for unit in units
             }
@@ -181,7 +181,7 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
                 done(unit, outcome)
         if not mine and not known:
             time.sleep(WAIT)
-    return outcomes
+    return {unit: outcomes[unit] for unit in units}  # not in the order in which they came
 
 
 def _claim(

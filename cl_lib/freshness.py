@@ -1,0 +1,113 @@
+"""Are cached results still what the code would produce? Decided by behaviour, not by reading the code.
+
+Every experiment has a twin of a few CPU seconds, :func:`cl_lib.units.run_twin`. Its numbers are stored in
+the manifest; where running it again gives other numbers, the cached ones are stale too. A stale result
+fails :func:`check` unless its manifest says since when and why, and then the pages that use it say so.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cl_lib import results
+from cl_lib.experiments import EXPERIMENTS
+from cl_lib.units import differences, run_twin
+
+SCHEMA = "manifest.schema.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """What :func:`check` found: ``fresh``, ``stale``, ``known stale`` or ``not cached``."""
+
+    name: str
+    verdict: str
+    found: tuple[str, ...] = ()
+
+    @property
+    def fails(self) -> bool:
+        """Whether a build must stop."""
+        return self.verdict == "stale"
+
+    def __str__(self) -> str:
+        return "\n    ".join([f"{self.name}: {self.verdict}", *self.found])
+
+
+def check(name: str, *, root: Path | None = None) -> State:
+    """Run the twin of an experiment and hold it against the manifest.
+
+    Raises
+    ------
+    cl_lib.results.CorruptResult
+        If a file is damaged, or the manifest does not have the form of its schema.
+    """
+    root = root or results.folder()
+    if not (root / name / "manifest.json").is_file():
+        return State(name, "not cached")
+    manifest = results.load(name, root=root).manifest
+    check_form(manifest)
+    found = differences(manifest["twin"], run_twin(EXPERIMENTS[name]))
+    state = State(name, _verdict(found, manifest), tuple(found))
+    _remember(state, root)
+    return state
+
+
+def _verdict(found: list[str], manifest: dict) -> str:
+    if not found:
+        return "fresh"
+    return f"known stale since {manifest['stale']['since']}" if manifest["stale"] else "stale"
+
+
+def check_form(manifest: dict) -> None:
+    """Hold a manifest against the JSON schema beside this module."""
+    from jsonschema import ValidationError, validate
+
+    schema = json.loads(Path(__file__).with_name(SCHEMA).read_text("utf8"))
+    try:
+        validate(manifest, schema)
+    except ValidationError as error:
+        where = "/".join(map(str, error.absolute_path)) or "the manifest"
+        raise results.CorruptResult(f"{manifest.get('experiment')}: {where}: {error.message}") from None
+
+
+def mark_stale(name: str, why: str, *, root: Path | None = None) -> None:
+    """Write into the manifest since when (today) and why the result is stale."""
+    if not why.strip():
+        raise ValueError("why is empty: say in a sentence what changed.")
+    path = (root or results.folder()) / name / "manifest.json"
+    manifest = results.load(name, root=root).manifest
+    manifest["stale"] = {"since": datetime.now(UTC).date().isoformat(), "why": why}
+    results.write_atomically(path, (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def last_known(name: str, *, root: Path | None = None) -> str:
+    """The verdict of the last check, if the package has not changed since."""
+    try:
+        stamps = json.loads(_stamps(root or results.folder()).read_text("utf8"))
+    except (FileNotFoundError, ValueError):
+        return "not verified"
+    code, verdict = stamps.get(name, ("", ""))
+    return verdict if code == _code_digest() else "not verified"
+
+
+def _remember(state: State, root: Path) -> None:
+    path = _stamps(root)
+    try:
+        stamps = json.loads(path.read_text("utf8"))
+    except (FileNotFoundError, ValueError):
+        stamps = {}
+    stamps[state.name] = (_code_digest(), state.verdict)
+    results.write_atomically(path, json.dumps(stamps, indent=1).encode())
+
+
+def _stamps(root: Path) -> Path:
+    return root / ".units" / "verified.json"
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

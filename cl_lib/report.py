@@ -1,0 +1,219 @@
+"""The reproduction table: what a paper (or its best public reading) found, and what we did."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cl_lib import metrics, results
+from cl_lib.experiments import EXPERIMENTS
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that somebody published, and where ours stands in a manifest.
+
+    ``ours`` takes the manifest's ``methods`` and returns ``{mean, low, high}``. ``at_most`` is for numbers
+    that are failures, which are reproduced by being as low. ``source`` is a key of the bibliography.
+    """
+
+    text: str
+    paper: float
+    source: str
+    where: str
+    experiment: str
+    ours: Callable[[dict], dict[str, float]]
+    at_most: bool = False
+
+    def verdict(self, found: dict[str, float]) -> str:
+        """``reproduced`` where the interval reaches the number, ``partly`` within five points of it."""
+        gap = found["low"] - self.paper if self.at_most else self.paper - found["high"]
+        if gap <= 0:
+            return "reproduced"
+        return "partly" if gap <= 0.05 else "not"
+
+
+def average(method: str) -> Callable[[dict], dict[str, float]]:
+    """Average accuracy after the last task."""
+    return lambda methods: methods[method]["average"]
+
+
+def final(method: str, task: int) -> Callable[[dict], dict[str, float]]:
+    """Accuracy on a task after the last one."""
+    return lambda methods: methods[method]["final"][task]
+
+
+def learned(method: str, task: int) -> Callable[[dict], dict[str, float]]:
+    """Accuracy on a task right after learning it."""
+    return lambda methods: methods[method]["when_learned"][task]
+
+
+def gain(method: str, over: str) -> Callable[[dict], dict[str, float]]:
+    """Paired difference of the average accuracies, seed by seed."""
+
+    def difference(methods: dict) -> dict[str, float]:
+        a, b = (np.array(methods[name]["average_by_seed"]) for name in (method, over))
+        found = metrics.interval(a - b)
+        return {"mean": found.mean, "low": found.low, "high": found.high}
+
+    return difference
+
+
+def _split(scenario: str, method: str, paper: float, source: str, where: str, at_most: bool = False) -> Claim:
+    text = f"split MNIST, {scenario}-incremental, {method}"
+    return Claim(text, paper, source, where, f"split-mnist-{scenario}", average(method), at_most)
+
+
+CLAIMS = (
+    Claim(
+        "permuted MNIST, 10 tasks, EWC",
+        0.94,
+        "kirkpatrick2017ewc",
+        "number quoted in public benchmarks",
+        "permuted-mnist",
+        average("EWC"),
+    ),
+    Claim(
+        "permuted MNIST, 10 tasks, SI",
+        0.9694,
+        "zenke2017si",
+        "the authors' stored results",
+        "permuted-mnist",
+        average("SI"),
+    ),
+    Claim(
+        "permuted MNIST, 10 tasks, fine-tuning",
+        0.5741,
+        "zenke2017si",
+        "the authors' stored results, c = 0",
+        "permuted-mnist",
+        average("finetune"),
+        at_most=True,
+    ),
+    _split("task", "EWC", 0.9906, "vandeven2022three", "Table 2"),
+    _split("task", "SI", 0.9856, "hsu2018reeval", "Table 2"),
+    _split("task", "MAS", 0.9922, "hsu2018reeval", "Table 2"),
+    _split("task", "LwF", 0.9960, "vandeven2022three", "Table 2"),
+    _split("domain", "EWC", 0.6303, "vandeven2022three", "Table 2"),
+    _split("domain", "MAS", 0.6857, "hsu2018reeval", "Table 2"),
+    _split("class", "EWC", 0.2064, "vandeven2022three", "Table 2, a failure", at_most=True),
+    _split("class", "SI", 0.1967, "hsu2018reeval", "Table 2, a failure", at_most=True),
+    _split("class", "MAS", 0.1952, "hsu2018reeval", "Table 2, a failure", at_most=True),
+    Claim(
+        "disjoint MNIST, task 1 when learned",
+        0.9924,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        learned("plain", 0),
+    ),
+    Claim(
+        "disjoint MNIST, task 1 after task 3, plain",
+        0.3295,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        final("plain", 0),
+        at_most=True,
+    ),
+    Claim(
+        "disjoint MNIST, task 1 after task 3, EWC",
+        0.4102,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        final("EWC", 0),
+    ),
+    Claim(
+        "disjoint MNIST, task 1 after task 3, AD + EWC",
+        0.9453,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        final("AD + EWC", 0),
+    ),
+    Claim(
+        "disjoint CIFAR-10, task 1 when learned",
+        0.7010,
+        "wen2018ad",
+        "abstract",
+        "disjoint-cifar10",
+        learned("plain", 0),
+    ),
+    Claim(
+        "disjoint CIFAR-10, task 1 after task 3, AD + EWC",
+        0.6773,
+        "wen2018ad",
+        "abstract",
+        "disjoint-cifar10",
+        final("AD + EWC", 0),
+    ),
+    Claim(
+        "room for later tasks, 64 units: SLNID above none",
+        0.01,
+        "aljundi2019selfless",
+        "our bar; the paper's table could not be read",
+        "selfless-64",
+        gain("SLNID", "no regulariser"),
+    ),
+    Claim(
+        "room for later tasks, 128 units: SLNID above none",
+        0.01,
+        "aljundi2019selfless",
+        "our bar; the paper's table could not be read",
+        "selfless-128",
+        gain("SLNID", "no regulariser"),
+    ),
+    *(
+        Claim(
+            f"split MNIST, online EWC, Fisher: {ours}",
+            paper,
+            "vandeven2025fisher",
+            "table of best strengths",
+            "fisher-split-mnist",
+            average(ours),
+        )
+        for ours, paper in (
+            ("exact", 0.9912),
+            ("exact, 500 images", 0.9893),
+            ("sampled", 0.9912),
+            ("empirical", 0.9912),
+            ("batched, 128", 0.9911),
+        )
+    ),
+)
+
+
+def rows(root: Path | None = None) -> list[dict]:
+    """One row for each claim, from the manifests alone."""
+    found = []
+    for claim in CLAIMS:
+        row = {"claim": claim.text, "paper": claim.paper, "source": claim.source, "where": claim.where}
+        try:
+            manifest = results.load(claim.experiment, root=root).manifest
+        except FileNotFoundError:
+            found.append(row | {"ours": None, "verdict": "not run", "profile": "-"})
+            continue
+        ours = claim.ours(manifest["methods"])
+        found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "profile": manifest["profile"]})
+    return found
+
+
+def table(root: Path | None = None) -> str:
+    """The reproduction table as Markdown."""
+    lines = ["| claim | paper | source | ours | run | verdict |", "|---|---|---|---|---|---|"]
+    for row in rows(root):
+        ours = row["ours"]
+        ours = "-" if ours is None else f"{ours['mean']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]"
+        source = f"{row['source']}, {row['where']}"
+        cells = (row["claim"], f"{row['paper']:.3f}", source, ours, row["profile"], row["verdict"])
+        lines.append(f"| {' | '.join(cells)} |")
+    missing = sorted(set(EXPERIMENTS) - {path.parent.name for path in _cached(root)})
+    if missing:
+        lines += ["", f"Not cached: {', '.join(missing)}."]
+    return "\n".join(lines)
+
+
+def _cached(root: Path | None) -> list[Path]:
+    return list((root or results.folder()).glob("*/manifest.json"))

@@ -1,0 +1,353 @@
+"""Running experiments: what is chosen, what is kept, and that an interruption loses nothing."""
+
+import json
+import multiprocessing
+import random
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_experiment
+import torch
+
+from cl_lib import experiments, fit, metrics, results, runner, streams, units
+from cl_lib.data import load
+from cl_lib.experiments import EXPERIMENTS
+from cl_lib.methods import EWC
+from cl_lib.results import CorruptResult
+
+TINY, BUDGET = tiny_experiment.TINY, tiny_experiment.BUDGET
+ONE_UNIT = 3  # seconds in which a process surely starts and finishes a unit
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Keep other tests' view of the registry free of the tiny experiment."""
+    monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Run it once, undisturbed."""
+    EXPERIMENTS["tiny"] = TINY
+    root = tmp_path_factory.mktemp("reference")
+    runner.run("tiny", profile="cpu", device="cpu", root=root)
+    yield results.load("tiny", root=root), root
+    EXPERIMENTS.pop("tiny", None)
+
+
+def test_the_numbers_are_those_of_fit(reference):
+    cached, _ = reference
+    stream = experiments.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
+    (strength,) = cached.strength("EWC")
+    run = fit(
+        lambda: experiments.mlp(stream, 8),
+        stream,
+        EWC(strength),
+        epochs=1,
+        batch_size=32,
+        lr=0.1,
+        momentum=0.0,
+        seeds=range(3),
+        device="cpu",
+    )
+    np.testing.assert_allclose(cached.matrix("EWC"), run.accuracy, atol=1e-6)
+    np.testing.assert_allclose(cached.average("EWC"), metrics.average_accuracy(run.accuracy), atol=1e-6)
+
+
+def test_the_search_never_sees_test_data_nor_the_final_permutations(monkeypatch):
+    seen = []
+
+    def spy(build, stream, method, **options):
+        seen.append((stream, options))
+        return fit(build, stream, method, **options)
+
+    monkeypatch.setattr(units, "fit", spy)
+    unit = units.search_units(TINY, "cpu", BUDGET)[0]
+    units.run_unit(unit, "cpu")
+    [(stream, options)] = seen
+    assert options["evaluate"] == "validation"
+    assert min(options["seeds"]) >= units.FIRST_SEARCH_SEED
+    final = experiments.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
+    assert not torch.equal(stream[0].train.x, final[0].train.x)
+
+
+def test_the_strength_is_the_best_of_the_whole_search(reference):
+    cached, _ = reference
+    strengths, scores = cached.search("EWC")
+    assert strengths.tolist() == [[1.0], [10.0], [100.0]]
+    assert scores.shape == (3, 2)
+    assert cached.strength("EWC") == tuple(strengths[scores.mean(1).argmax()])
+    assert cached.strength("finetune") == ()
+    assert cached.search("finetune")[0].shape == (0, 0)
+
+
+def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
+    def diverging(strength):
+        if any(s >= 100 for s in strength):
+            raise FloatingPointError("replica 0 diverged")
+        return EWC(strength)
+
+    contender = replace(TINY.contender("EWC"), method=diverging)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, contenders=(contender,)))
+    unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,), (100.0,)), (1000, 1001))
+    outcome = units.run_unit(unit, "cpu")
+    assert np.isnan(outcome.accuracy[2:]).all() and np.isfinite(outcome.accuracy[:2]).all()
+    alone = units.run_unit(replace(unit, points=((1.0,),)), "cpu")
+    np.testing.assert_array_equal(outcome.accuracy[:2], alone.accuracy)
+    chosen = units.choose(EXPERIMENTS["tiny"], "cpu", BUDGET, {unit: outcome})
+    assert chosen["EWC"] == (1.0,)
+    with pytest.raises(FloatingPointError, match="every strength"):
+        units.run_unit(replace(unit, points=((100.0,), (200.0,))), "cpu")
+    with pytest.raises(FloatingPointError, match="diverged"):
+        units.run_unit(replace(unit, stage="test", points=((100.0,),)), "cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": ((2.0,),)},
+        {"seeds": (0, 1)},
+        {"stage": "test"},
+        {"contender": "L2"},
+        {"profile": "quick"},
+        {"budget": replace(BUDGET, epochs=2)},
+    ],
+)
+def test_another_computation_has_another_key(change):
+    unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,),), (1000, 1001))
+    assert replace(unit, **change).key != unit.key
+    assert replace(unit).key == unit.key
+
+
+def test_another_training_has_another_key(monkeypatch):
+    unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,),), (1000,))
+    before = unit.key
+    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, training={**TINY.training, "lr": 0.2}))
+    assert unit.key != before
+
+
+def test_finished_units_are_not_computed_again(reference, monkeypatch):
+    cached, root = reference
+
+    def never(unit, device):
+        raise AssertionError(f"{unit} was computed again")
+
+    monkeypatch.setattr(runner, "run_unit", never)
+    runner.run("tiny", profile="cpu", device="cpu", root=root)
+    again = results.load("tiny", root=root)
+    assert again.accuracy.equals(cached.accuracy) and again.search_table.equals(cached.search_table)
+
+
+def test_a_damaged_unit_is_made_again(reference, tmp_path, capsys):
+    store = runner.Store(tmp_path)
+    unit = units.search_units(TINY, "cpu", BUDGET)[0]
+    outcome = units.run_unit(unit, "cpu")
+    store.write(unit, outcome)
+    np.testing.assert_array_equal(store.read(unit).accuracy, outcome.accuracy)
+    file = tmp_path / f"{unit.key}.npz"
+    content = file.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], content[:60] + b"\xff\x00\xff" + content[63:]):
+        file.write_bytes(damaged)
+        assert store.read(unit) is None
+        assert not file.exists()
+    assert "is damaged and is made again" in capsys.readouterr().out
+
+
+def test_quick_results_lie_apart(tmp_path):
+    path = runner.run("tiny", profile="quick", device="cpu", root=tmp_path)
+    assert path == tmp_path / ".quick" / "tiny"
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_seeds_can_be_chosen(tmp_path):
+    runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
+    cached = results.load("tiny", root=tmp_path)
+    assert cached.manifest["seeds"] == [0, 1] and cached.average("EWC").shape == (2,)
+    with pytest.raises(ValueError, match="seeds is 1"):
+        runner.run("tiny", profile="cpu", seeds=1, root=tmp_path)
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(ValueError, match="name is 'tinny', but must be one of permuted-mnist"):
+        runner.run("tinny", profile="cpu")
+
+
+# Interruptions
+
+
+def start(root, scheduler=None):
+    """Start a run in a process of its own, which can be killed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tiny_experiment", "cl_lib.runner"])
+    process = context.Process(target=run_tiny, args=(root, scheduler))
+    process.start()
+    return process
+
+
+def run_tiny(root, scheduler=None):
+    torch.set_num_threads(1)
+    runner.run("tiny", profile="cpu", device="cpu", root=root, scheduler=scheduler, progress=False)
+
+
+def files_of(root):
+    """The result without what may differ: when, how long, and how much memory."""
+    path = root / "tiny"
+    manifest = json.loads((path / "manifest.json").read_text("utf8"))
+    for key in ("finished", "compute_seconds", "peak_mib", "devices"):
+        manifest.pop(key)
+    return manifest, (path / "accuracy.csv").read_bytes(), (path / "search.csv").read_bytes()
+
+
+def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_path):
+    moments, kills = random.Random(0), 0
+    while kills < 20:
+        process = start(tmp_path)
+        process.join(moments.uniform(0.05, 1.2))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            kills += 1
+        else:  # finished before the blow: begin anew
+            assert process.exitcode == 0
+            for file in (tmp_path / ".units" / "tiny").glob("*.npz"):
+                if moments.random() < 0.5:
+                    file.unlink()
+    finished = {file.stat().st_mtime_ns for file in (tmp_path / ".units" / "tiny").glob("*.npz")}
+    process = start(tmp_path)
+    process.join()
+    assert process.exitcode == 0
+    kept = {file.stat().st_mtime_ns for file in (tmp_path / ".units" / "tiny").glob("*.npz")}
+    assert finished <= kept  # what was finished was not lost
+    assert files_of(tmp_path) == files_of(reference[1])
+
+
+def test_two_runs_at_once_share_the_work(reference, tmp_path):
+    processes = [start(tmp_path), start(tmp_path)]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert files_of(tmp_path) == files_of(reference[1])
+    assert not list((tmp_path / ".units" / "tiny").glob(".*part"))
+
+
+def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_path, monkeypatch):
+    dask = pytest.importorskip("dask")
+    from dask.distributed import LocalCluster
+
+    written = []
+    write = runner.Store.write
+
+    def note(store, unit, outcome):
+        if not written:  # the first result is here, others are under way
+            victim = next(iter(cluster.workers.values()))
+            victim.process.process.kill()
+        written.append(unit.key)
+        write(store, unit, outcome)
+
+    monkeypatch.setattr(runner.Store, "write", note)
+    preload = {"distributed.worker.preload": ["tiny_experiment"], "distributed.comm.timeouts.connect": "60s"}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "processes": True}
+    with dask.config.set(preload), LocalCluster(**options, silence_logs=50) as cluster:
+        runner.run("tiny", profile="cpu", device="cpu", root=tmp_path, scheduler=cluster.scheduler_address)
+    assert len(written) == len(set(written)) == len(list((tmp_path / ".units" / "tiny").glob("*.npz")))
+    assert files_of(tmp_path) == files_of(reference[1])
+
+
+def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "dask.distributed", None)
+    with pytest.raises(ImportError, match="pip install dask distributed"):
+        runner.run("tiny", profile="cpu", root=tmp_path, scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_unit_in_another_hand_is_waited_for(tmp_path, monkeypatch):
+    """The lock is held elsewhere and freed without a result: the unit is then computed here."""
+    monkeypatch.setattr(runner, "WAIT", 0.01)
+    store = runner.Store(tmp_path / ".units" / "tiny")
+    unit = units.search_units(TINY, "cpu", BUDGET)[0]
+    held = store.lock(unit)
+    held.acquire()
+    waits = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: (waits.append(seconds), held.release()))
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert waits == [0.01]
+
+
+# The declared experiments
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "tiny"])
+def test_an_experiment_is_declared_in_full(name):
+    experiment = EXPERIMENTS[name]
+    assert experiment.name == name and set(experiment.budgets) == set(experiments.PROFILES)
+    names = [c.name for c in experiment.contenders]
+    assert len(set(names)) == len(names)
+    for profile in ("full", "cpu", "quick"):
+        budget = experiment.budgets[profile]
+        assert budget.seeds >= (2 if profile == "quick" else 3)
+        for contender in experiment.lines(profile):
+            method = contender.build(contender.candidates(budget))
+            assert method.strength == 0.0 or len(np.atleast_1d(method.strength)) >= 1
+    json.dumps(experiment.declaration("full"))
+
+
+def test_every_method_of_an_experiment_trains_as_its_twin():
+    experiment = replace(EXPERIMENTS["mas-inputs"], curve_every=5)
+    behaviour = units.run_twin(experiment)
+    assert set(behaviour) == {c.name for c in experiment.contenders}
+    assert behaviour == units.run_twin(experiment)
+
+
+def test_curves_and_measures_are_kept(monkeypatch):
+    experiment = replace(TINY, curve_every=2, measure=experiments.active_units)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    unit = units.Unit("tiny", "cpu", BUDGET, "test", "EWC", ((1.0,),), (0, 1, 2))
+    arrays = units.run_unit(unit, "cpu").arrays
+    assert arrays["curve"].shape[::2] == (3, 2)
+    assert arrays["curve_step"].shape == arrays["curve"].shape[:2]
+    assert arrays["active_units"].shape == (3, 2) and (arrays["active_units"] <= 1).all()
+    assert arrays["weight_size"].shape == (3,)
+
+
+def test_class_accuracies_average_to_the_accuracy():
+    stream = streams.split("digits", 2)
+    run = fit(lambda: experiments.mlp(stream, 16), stream, epochs=2, seeds=(0, 1))
+    per_class = experiments.class_accuracies(run, stream)["class_accuracy"]
+    counts = stream[0].test.y.bincount().numpy()
+    np.testing.assert_allclose((per_class * counts / counts.sum()).sum(1), run.accuracy[:, -1, 0], atol=1e-6)
+
+
+def test_groups_and_cuts():
+    letters = replace(load("digits"), classes=tuple("abcdefghij"))
+    budget = replace(BUDGET, n_train=7, n_test=3)
+    stream = experiments.grouped(letters, budget, 0, n_tasks=3, scenario="domain")
+    assert [len(task.train) for task in stream] == [7, 7, 7]
+    assert [len(task.test) for task in stream] == [3, 3, 3]
+    assert stream.n_outputs == 3  # a tenth class is left over
+    assert experiments.pairs((1, 2), (3,)) == ((1.0, 3.0), (2.0, 3.0))
+
+
+# Corrupt results
+
+
+def test_a_result_that_was_touched_is_refused(reference, tmp_path):
+    import shutil
+
+    _, root = reference
+    for file in results.FILES:
+        shutil.copytree(root / "tiny", tmp_path / "tiny", dirs_exist_ok=True)
+        path = tmp_path / "tiny" / file
+        path.write_bytes(path.read_bytes().replace(b"0", b"1", 1) + b" ")
+        with pytest.raises(CorruptResult, match=rf"{file} does not have the SHA-256"):
+            results.load("tiny", root=tmp_path)
+        path.unlink()
+        with pytest.raises(CorruptResult, match=rf"{file} is missing"):
+            results.load("tiny", root=tmp_path)
+    (tmp_path / "tiny" / "manifest.json").write_text("{")
+    with pytest.raises(CorruptResult, match="is no JSON"):
+        results.load("tiny", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match="python -m cl_lib run nothing"):
+        results.load("nothing", root=tmp_path)
