@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from cl_lib.checks import check_no_batch_statistics
 from cl_lib.methods.base import Batch, Finetune, Method
+from cl_lib.methods.guards import Effect, warn_if_unstable
 from cl_lib.models import evaluation_mode, network_input
 from cl_lib.population import Params, Population, build_networks, masked
 from cl_lib.runs import Curves, Run
@@ -144,7 +145,7 @@ class _Trainer:
 
     def train(self, progress: bool | None) -> tuple[np.ndarray, Curves | None]:
         """The accuracy matrix ``(R, T, T)``, and the curves if they are wanted."""
-        rows, curve = [], _Curve(self.settings.curve_every)
+        rows, curve, effect = [], _Curve(self.settings.curve_every), Effect()
         start = self.population.copy()
         total = sum(self._n_steps(t) for t in range(len(self.tasks)))
         disable = None if progress is None else not progress  # None: only on a terminal
@@ -155,12 +156,18 @@ class _Trainer:
                     self.population.restore(start)
                 _enter(self.population.network, t)
                 self.state = self.method.begin_task(self.state, self.population, task)
-                self._train_task(t, bar, curve)
+                if self.settings.optimizer == "sgd":
+                    how = self.settings.lr, self.settings.momentum
+                    warn_if_unstable(self.method, self.state, self.population, task, *how)
+                last = self._train_task(t, bar, curve)
+                effect.measure(self.method, self.state, self.population, last)
                 self.state = self.method.after_task(self.state, self.population, task)
                 rows.append(self.accuracies())
+        effect.warn()
         return np.stack(rows, axis=1), curve.finish()
 
-    def _train_task(self, t: int, bar: tqdm, curve: "_Curve") -> None:
+    def _train_task(self, t: int, bar: tqdm, curve: "_Curve") -> tuple:
+        """Train on one task; return the last batch."""
         pool = _Pool.of([self.tasks[i] for i in self.method.tasks_seen(t)])
         optimizer = _Optimizer(self.population.params, self.settings)
         for _ in range(self.settings.epochs):
@@ -170,6 +177,7 @@ class _Trainer:
                 curve.step(self.accuracies)
         curve.end_task()
         self._check_finite(self.tasks[t])
+        return pool.batch(index)
 
     def _train_step(self, pool: "_Pool", index: Tensor, optimizer: "_Optimizer") -> None:
         x, y, outputs = pool.batch(index)

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -221,6 +222,19 @@ def small_stream(n_tasks=2, scenario="domain", n=20, shape=(6,)):
     parts = [[draw(size, rule) for rule in rules] for size in (n, 15, 25)]
     train, validation, test = parts
     return from_tensors(train, validation=validation, test=test, scenario=scenario)
+
+
+def watched(method):
+    """The method, and a list that a run with it fills: state and weights after each task."""
+    after = []
+
+    class Watched(type(method)):
+        def after_task(self, state, population, task):
+            state = super().after_task(state, population, task)
+            after.append(SimpleNamespace(state=state, params=population.copy()))
+            return state
+
+    return Watched(**vars(method)), after
 
 
 def mean_loss(network, samples):

@@ -417,6 +417,7 @@ def paper_penalty(strength, function):
     return value
 
 
+@pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @each_function
 def test_gradient_step_is_descent_on_the_loss_of_the_paper(function, optimizer):

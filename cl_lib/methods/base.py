@@ -68,6 +68,10 @@ class Method:
         """Learn what matters from the finished task; return the new state."""
         return state
 
+    def penalties(self, state: Any) -> list[tuple[Any, Any]]:
+        """The quadratic penalties in force, each behind the method that set it."""
+        return []
+
 
 @dataclass(frozen=True)
 class Finetune(Method):

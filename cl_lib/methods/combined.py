@@ -51,6 +51,10 @@ class Combined(Method):
         """Let each method learn from the finished task."""
         return tuple(m.after_task(s, population, task) for m, s in self._with(state))
 
+    def penalties(self, state: tuple) -> list[tuple[Any, Any]]:
+        """Those of all methods."""
+        return [pair for method, own in self._with(state) for pair in method.penalties(own)]
+
     def _with(self, state: tuple | None):
         return zip(self.methods, state or [None] * len(self.methods), strict=True)
 
