@@ -86,9 +86,16 @@ def fit(
     Raises
     ------
     ValueError
-        For arguments that do not fit, before any training.
+        For arguments that do not fit, before any training; also for a single task with a method that only
+        protects earlier ones.
     FloatingPointError
         If a replica diverges; it names the replica and the task.
+
+    Warns
+    -----
+    UnstablePenalty, IneffectivePenalty
+        Where a quadratic penalty is too stiff for explicit steps, or never felt, see
+        :mod:`cl_lib.methods.guards`.
     """
     method = Finetune() if method is None else method
     _check_kinds(stream, method, seeds)
@@ -362,6 +369,12 @@ def _check_kinds(stream: Stream, method: Method, seeds: Sequence[int]) -> None:
         )
     if not isinstance(method, Method):
         raise TypeError(f"method is {method!r}, but must be a method such as Finetune() or EWC(100).")
+    if len(stream) < method.min_tasks:
+        raise ValueError(
+            f"stream has one task, {stream[0].name!r}, but {type(method).__name__} protects earlier tasks "
+            "from later ones and would do nothing. Give it two tasks or more; or train with Finetune(), and "
+            "measure importance with cl_lib.fisher or cl_lib.mas."
+        )
     if isinstance(seeds, Integral):
         raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({seeds},) or range(10).")
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import warnings
 from types import SimpleNamespace
 
 import torch
@@ -235,6 +236,15 @@ def watched(method):
             return state
 
     return Watched(**vars(method)), after
+
+
+def after_first_task(run, method):
+    """State and weights after the first task of ``run(method)``, whatever comes of the second."""
+    method, after = watched(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(method)
+    return after[0]
 
 
 def mean_loss(network, samples):

@@ -12,6 +12,7 @@ import torch
 from oracles import (
     F64,
     Scaled,
+    after_first_task,
     distance,
     loop_batched,
     loop_fisher,
@@ -111,13 +112,12 @@ def test_strength_above_zero_is_not_fine_tuning(make, optimizer):
 
 @each_method
 def test_nothing_is_protected_in_the_first_task(make):
-    stream = first_tasks(1)
-    assert same_bits(short(make(3.0), stream).params, short(None, stream).params)
+    assert same_bits(after_first_task(short, make(3.0)).params, short(None, first_tasks(1)).params)
 
 
 @each_method
 def test_penalty_is_zero_at_the_anchor_and_positive_off_it(make):
-    run = short(make(1.0), first_tasks(1), seeds=(0, 1))
+    run = after_first_task(lambda method: short(method, seeds=(0, 1)), make(1.0))
     assert torch.equal(run.state.value(run.params), torch.zeros(2, dtype=F64))
     assert (run.state.value(move(run.params)) > 0).all()
 
@@ -175,7 +175,7 @@ def test_one_method_serves_many_runs():
 def test_only_competing_outputs_are_important(kind):
     stream = small_stream(scenario="task")
     build = lambda: MLP(6, (5,), 6)  # noqa: E731
-    state = short(EWC(1.0, fisher=kind), first_tasks(1, stream), build=build).state
+    state = after_first_task(lambda method: short(method, stream, build), EWC(1.0, fisher=kind)).state
     head = state.importance["layers.1.weight"][0]
     assert (head[3:] == 0).all() and head[:3].max() > 0
 
@@ -494,7 +494,7 @@ def test_training_ends_at_the_minimiser_of_loss_plus_penalty(method, step, optio
     method = dataclasses.replace(method, step=step)
     options = {"epochs": 200, "batch_size": 20, "build": linear_network} | options
     model = short(method, **options).model()
-    state = short(method, first_tasks(1), **options).state
+    state = after_first_task(lambda method: short(method, **options), method).state
     samples = [(x, y, None) for x, y in zip(STREAM[1].train.x, STREAM[1].train.y, strict=True)]
     stacked = {name: p[None] for name, p in model.named_parameters()}
     pull = method.strength * state.value(stacked)[0]
@@ -536,7 +536,7 @@ def test_three_weight_world(step, make, importance, strength):
 
 def test_implicit_step_stays_at_the_anchor_where_the_gradient_step_diverges():
     options = {"seeds": (0, 1), "dtype": torch.float32, "epochs": 5}
-    anchor = short(EWC(1e8), first_tasks(1), **options)
+    anchor = after_first_task(lambda method: short(method, **options), EWC(1e8))
     run = short(EWC((1.0, 1e8)), **options)
     for name, f in anchor.state.importance.items():
         held = f > 1e-3  # for these lambda times F is 1e5 and more

@@ -42,6 +42,8 @@ class Method:
     strength: Strength = 0.0
     restarts = False
     uses_hidden = False
+    #: Fewest tasks with which the method does anything: 2 if it only protects earlier tasks.
+    min_tasks = 1
 
     def tasks_seen(self, t: int) -> range:
         """Indices of the tasks whose data step ``t`` trains on."""

@@ -27,6 +27,11 @@ class Combined(Method):
         """Whether one of the methods needs hidden activations."""
         return any(method.uses_hidden for method in self.methods)
 
+    @property
+    def min_tasks(self) -> int:
+        """The fewest tasks with which one of the methods does anything."""
+        return min(method.min_tasks for method in self.methods)
+
     def begin_task(self, state: Any, population: Population, task: Task) -> tuple:
         """Prepare each method."""
         return tuple(m.begin_task(s, population, task) for m, s in self._with(state))

@@ -137,6 +137,7 @@ class QuadraticMethod(Method):
     step: str = field(default="implicit", kw_only=True)
     #: The penalty is this times lambda/2 times the sum; 2 where a paper has no factor 1/2.
     factor: ClassVar[float] = 1.0
+    min_tasks: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
