@@ -167,6 +167,7 @@ def test_ten_seeds_with_heads_of_their_own(method, scenario):
         np.testing.assert_allclose(together.accuracy[seed], single.accuracy[0])
 
 
+@pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_ten_seeds_of_a_convolutional_network(optimizer):
     stream = small_stream(shape=(1, 2, 3))
