@@ -1,8 +1,9 @@
-"""Time of a Fisher diagonal: 2,000 samples, an MLP 64-100-100-10, one thread.
+"""Time of an importance: 2,000 samples, an MLP 64-100-100-10, one thread.
 
-The closed form of ``cl_lib.fisher`` against a loop over single samples, against its own general
-path (``torch.func``), and against BackPACK where that is installed. Before anything is timed, all
-must agree with the loop in double precision.
+The closed forms of ``cl_lib.fisher`` and ``cl_lib.mas`` against a loop over single samples, against their
+own general path (``torch.func``), and against BackPACK where that is installed. Before anything is
+timed, all must agree with the loop in double precision. Local MAS, and networks with memory units,
+have a closed form only here.
 """
 
 import copy
@@ -14,29 +15,45 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cl_lib import MLP, fisher, per_sample
+from cl_lib import MLP, MemoryMLP, fisher, mas, per_sample
+from cl_lib.importance import local_mas
 
 try:
     from backpack import backpack, extend
-    from backpack.extensions import DiagGGNExact, DiagGGNMC, SumGradSquared
+    from backpack.extensions import BatchGrad, DiagGGNExact, DiagGGNMC, SumGradSquared
 except ImportError:
     backpack = None
 
 N_SAMPLES, N_CHECKED, N_ROUNDS = 2000, 200, 5
-KINDS = ("empirical", "sampled", "exact")
+KINDS = ("empirical", "sampled", "exact", "MAS")
 
 
 def closed_form(model, x, y, kind):
-    return fisher(model, x, y, kind=kind)
+    if kind == "local MAS":
+        return local_mas(model, x)
+    return mas(model, x) if kind == "MAS" else fisher(model, x, y, kind=kind)
 
 
 def general_path(model, x, y, kind):
     with mock.patch.object(per_sample, "_closed_form_holds", return_value=False):
-        return fisher(model, x, y, kind=kind)
+        return closed_form(model, x, y, kind)
+
+
+def loop_of_mas(model, x):
+    """One backward pass for each sample."""
+    params = list(model.parameters())
+    total = [torch.zeros_like(p) for p in params]
+    for sample in x:
+        grads = torch.autograd.grad((model(sample[None]) ** 2).sum(), params)
+        for sums, grad in zip(total, grads, strict=True):
+            sums.add_(grad.abs(), alpha=1 / len(x))
+    return dict(zip([name for name, _ in model.named_parameters()], total, strict=True))
 
 
 def loop(model, x, y, kind):
     """One backward pass for each sample and label."""
+    if kind == "MAS":
+        return loop_of_mas(model, x)
     params = list(model.parameters())
     total = [torch.zeros_like(p) for p in params]
     for n in range(len(x)):
@@ -58,23 +75,34 @@ def loop(model, x, y, kind):
 def with_backpack(model, x, y, kind):
     """BackPACK wants modules in sequence, and inputs that ask for a gradient."""
     layers = [part for layer in model.layers for part in (copy.deepcopy(layer), nn.ReLU())][:-1]
-    network, loss = extend(nn.Sequential(*layers)), extend(nn.CrossEntropyLoss(reduction="sum"))
+    network = extend(nn.Sequential(*layers))
+    loss = extend((nn.MSELoss if kind == "MAS" else nn.CrossEntropyLoss)(reduction="sum"))
     extensions = {
         "empirical": (SumGradSquared(), "sum_grad_squared"),
         "sampled": (DiagGGNMC(mc_samples=1), "diag_ggn_mc"),
         "exact": (DiagGGNExact(), "diag_ggn_exact"),
+        "MAS": (BatchGrad(), "grad_batch"),
     }
     extension, attribute = extensions[kind]
     with backpack(extension):
-        loss(network(x.clone().requires_grad_()), y).backward()
+        output = network(x.clone().requires_grad_())
+        loss(output, torch.zeros_like(output) if kind == "MAS" else y).backward()
     names = [name for name, _ in model.named_parameters()]
-    found = [getattr(p, attribute) / len(x) for p in network.parameters()]
+    found = [getattr(p, attribute) for p in network.parameters()]
+    found = [f.abs().mean(0) if kind == "MAS" else f / len(x) for f in found]
     return dict(zip(names, found, strict=True))
 
 
 CONTENDERS = {"closed form": closed_form, "torch.func": general_path, "loop": loop}
 if backpack is not None:
     CONTENDERS["BackPACK"] = with_backpack
+
+
+CASES = [(name, kind) for kind in KINDS for name in CONTENDERS] + [
+    ("closed form", "local MAS"),
+    ("memory units", "exact"),
+    ("memory units", "MAS"),
+]
 
 
 def trained_model(x, y):
@@ -91,7 +119,7 @@ def trained_model(x, y):
 def check(model, x, y):
     """The loop is the definition; drawn labels differ, so ``sampled`` is left to the tests."""
     model, x, y = copy.deepcopy(model).double(), x[:N_CHECKED].double(), y[:N_CHECKED]
-    for kind in ("empirical", "exact"):
+    for kind in ("empirical", "exact", "MAS"):
         expected = loop(model, x, y, kind)
         for name, contender in CONTENDERS.items():
             found = contender(model, x, y, kind)
@@ -103,12 +131,15 @@ def check(model, x, y):
 
 def measure(model, x, y):
     """CPU and wall seconds of each contender in each round; a first, unused round warms up."""
-    times = {(name, kind): [] for name in CONTENDERS for kind in KINDS}
+    times, memory = {case: [] for case in CASES}, MemoryMLP(64, n_tasks=10)
     for round_ in range(N_ROUNDS + 1):
         for (name, kind), found in times.items():
             inputs = (x, y) if round_ else (x[:10], y[:10])
             cpu, wall = time.process_time(), time.perf_counter()
-            CONTENDERS[name](model, *inputs, kind)
+            if name == "memory units":
+                closed_form(memory, *inputs, kind)
+            else:
+                CONTENDERS[name](model, *inputs, kind)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             if round_:
                 found.append((cpu, wall))
@@ -119,14 +150,13 @@ def report(times):
     print(f"{N_SAMPLES} samples, 64-100-100-10, torch {torch.__version__}, one thread,")
     print(f"medians of {N_ROUNDS} interleaved rounds [least, most]; ratio of CPU time to closed form")
     print(f"{'':12} {'':10} {'CPU s':>26} {'wall s':>9} {'ratio':>7}")
-    for kind in KINDS:
-        for name in CONTENDERS:
-            cpu, wall = zip(*times[name, kind], strict=True)
-            ours = statistics.median(c for c, _ in times["closed form", kind])
-            middle = statistics.median(cpu)
-            spread = f"{middle:8.4f} [{min(cpu):.4f}, {max(cpu):.4f}]"
-            line = f"{kind:12} {name:12} {spread:>24} {statistics.median(wall):9.4f}"
-            print(f"{line} {middle / ours:6.1f}x")
+    for (name, kind), found in times.items():
+        cpu, wall = zip(*found, strict=True)
+        ours = statistics.median(c for c, _ in times["closed form", kind])
+        middle = statistics.median(cpu)
+        spread = f"{middle:8.4f} [{min(cpu):.4f}, {max(cpu):.4f}]"
+        line = f"{kind:12} {name:12} {spread:>24} {statistics.median(wall):9.4f}"
+        print(f"{line} {middle / ours:6.1f}x")
 
 
 def main():

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from cl_lib import data, importance, methods, metrics, models, streams
-from cl_lib.importance import fisher, mas
+from cl_lib.importance import fisher, local_mas, mas
 from cl_lib.methods import EWC, L2, MAS, SI, Finetune, Joint
 from cl_lib.models import MLP, ConvNet, MemoryMLP
 from cl_lib.runs import Run
@@ -32,6 +32,7 @@ __all__ = [
     "fisher",
     "fit",
     "importance",
+    "local_mas",
     "mas",
     "methods",
     "metrics",

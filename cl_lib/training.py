@@ -10,25 +10,22 @@ import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 from tqdm import tqdm
 
-from cl_lib.checks import check_no_batch_statistics
 from cl_lib.methods.base import Batch, Finetune, Method
-from cl_lib.models import evaluation_mode, network_input
-from cl_lib.population import Params, Population, build_networks, masked
+from cl_lib.methods.guards import Effect, warn_if_unstable
+from cl_lib.models import network_input
+from cl_lib.optimizers import Optimizer
+from cl_lib.population import Population, build_networks, masked
 from cl_lib.runs import Curves, Run
+from cl_lib.settings import Settings, check_arguments, check_network, check_seeds
 from cl_lib.streams import Stream, Task
-
-OPTIMIZERS = ("sgd", "adam")
 
 
 def fit(
@@ -85,21 +82,28 @@ def fit(
     Raises
     ------
     ValueError
-        For arguments that do not fit, before any training.
+        For arguments that do not fit, before any training; also for a single task with a method that only
+        protects earlier ones.
     FloatingPointError
         If a replica diverges; it names the replica and the task.
+
+    Warns
+    -----
+    UnstablePenalty, IneffectivePenalty
+        Where a quadratic penalty is too stiff for explicit steps, or never felt, see
+        :mod:`cl_lib.methods.guards`.
     """
     method = Finetune() if method is None else method
-    _check_kinds(stream, method, seeds)
+    check_arguments(stream, method, seeds)
     seeds = [operator.index(seed) for seed in seeds]
-    settings = _Settings(epochs, batch_size, lr, momentum, optimizer, evaluate, curve_every)
-    _check_settings(settings, seeds)
+    settings = Settings(epochs, batch_size, lr, momentum, optimizer, evaluate, curve_every)
+    check_seeds(seeds)
     strengths = np.atleast_1d(np.asarray(method.strength, dtype=float))
     place = torch.device(_find_device(device))
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
     population = Population(networks, len(strengths))
     tasks = [_on_device(task, place, dtype) for task in stream]
-    _check_network(population, tasks[0].train.x[:2], stream)
+    check_network(population, tasks[0].train.x[:2], stream)
     trainer = _Trainer(
         population, tasks, method, settings, [torch.Generator().manual_seed(seed) for seed in seeds]
     )
@@ -122,29 +126,18 @@ def fit(
     )
 
 
-@dataclass(frozen=True)
-class _Settings:
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float
-    optimizer: str
-    evaluate: str
-    curve_every: int | None
-
-
 @dataclass
 class _Trainer:
     population: Population
     tasks: list[Task]
     method: Method
-    settings: _Settings
+    settings: Settings
     generators: list[torch.Generator]
     state: Any = None
 
     def train(self, progress: bool | None) -> tuple[np.ndarray, Curves | None]:
         """The accuracy matrix ``(R, T, T)``, and the curves if they are wanted."""
-        rows, curve = [], _Curve(self.settings.curve_every)
+        rows, curve, effect = [], _Curve(self.settings.curve_every), Effect()
         start = self.population.copy()
         total = sum(self._n_steps(t) for t in range(len(self.tasks)))
         disable = None if progress is None else not progress  # None: only on a terminal
@@ -155,14 +148,20 @@ class _Trainer:
                     self.population.restore(start)
                 _enter(self.population.network, t)
                 self.state = self.method.begin_task(self.state, self.population, task)
-                self._train_task(t, bar, curve)
+                if self.settings.optimizer == "sgd":
+                    how = self.settings.lr, self.settings.momentum
+                    warn_if_unstable(self.method, self.state, self.population, task, *how)
+                last = self._train_task(t, bar, curve)
+                effect.measure(self.method, self.state, self.population, last)
                 self.state = self.method.after_task(self.state, self.population, task)
                 rows.append(self.accuracies())
+        effect.warn()
         return np.stack(rows, axis=1), curve.finish()
 
-    def _train_task(self, t: int, bar: tqdm, curve: "_Curve") -> None:
+    def _train_task(self, t: int, bar: tqdm, curve: "_Curve") -> tuple:
+        """Train on one task; return the last batch."""
         pool = _Pool.of([self.tasks[i] for i in self.method.tasks_seen(t)])
-        optimizer = _Optimizer(self.population.params, self.settings)
+        optimizer = Optimizer(self.population.params, self.settings)
         for _ in range(self.settings.epochs):
             for index in self._shuffled(len(pool.x)).split(self.settings.batch_size, dim=1):
                 self._train_step(pool, index, optimizer)
@@ -170,8 +169,9 @@ class _Trainer:
                 curve.step(self.accuracies)
         curve.end_task()
         self._check_finite(self.tasks[t])
+        return pool.batch(index)
 
-    def _train_step(self, pool: "_Pool", index: Tensor, optimizer: "_Optimizer") -> None:
+    def _train_step(self, pool: "_Pool", index: Tensor, optimizer: Optimizer) -> None:
         x, y, outputs = pool.batch(index)
         logits, hidden = self._forward(x)
         loss = functional.cross_entropy(masked(logits, outputs).flatten(0, 1), y.flatten(), reduction="sum")
@@ -240,46 +240,6 @@ class _Pool:
         return self.x[index], self.y[index], outputs
 
 
-class _Optimizer:
-    """SGD with momentum, or Adam, by PyTorch's functional kernels, elementwise over all replicas."""
-
-    def __init__(self, params: Params, settings: _Settings):
-        self.names, self.params = list(params), list(params.values())
-        self.settings = settings
-        self.velocity = [torch.zeros_like(p) for p in self.params]
-        self.mean = [torch.zeros_like(p) for p in self.params]
-        self.square = [torch.zeros_like(p) for p in self.params]
-        self.count = [torch.zeros((), device=p.device) for p in self.params]
-
-    def step(self, grads: Params) -> None:
-        """Change the weights in place."""
-        grads = [grads[name] for name in self.names]
-        common = {"lr": self.settings.lr, "weight_decay": 0.0, "maximize": False, "fused": True}
-        if self.settings.optimizer == "sgd":
-            momentum = {"momentum": self.settings.momentum, "dampening": 0.0, "nesterov": False}
-            sgd(self.params, grads, self.velocity, **momentum, **common)
-        else:
-            moments = (self.mean, self.square, [], self.count)
-            adam(
-                self.params,
-                grads,
-                *moments,
-                beta1=0.9,
-                beta2=0.999,
-                eps=1e-8,
-                amsgrad=False,
-                **common,
-            )
-
-    def step_size(self, name: str) -> float | Tensor:
-        """The step that one unit of steady gradient makes: a number, or elementwise for Adam."""
-        if self.settings.optimizer == "sgd":
-            return self.settings.lr / (1 - self.settings.momentum)
-        i = self.names.index(name)
-        square = self.square[i] / (1 - 0.999 ** self.count[i])
-        return self.settings.lr / (square.sqrt() + 1e-8)
-
-
 class _Curve:
     """Accuracies measured within the tasks, if asked for."""
 
@@ -322,56 +282,3 @@ def _find_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _check_network(population: Population, x: Tensor, stream: Stream) -> None:
-    check_no_batch_statistics(population.network)
-    n_tasks = getattr(population.network, "n_tasks", len(stream))
-    if n_tasks < len(stream):
-        raise ValueError(
-            f"model was built with n_tasks={n_tasks}, but {stream.name} has {len(stream)} tasks: "
-            "build it with n_tasks=len(stream)."
-        )
-    try:
-        with evaluation_mode(population.network):
-            logits = population.logits_on_shared(x)
-    except RuntimeError as error:
-        raise ValueError(
-            f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"
-        ) from error
-    if logits.shape[1:] != (len(x), stream.n_outputs):
-        raise ValueError(
-            f"model gives outputs of shape {tuple(logits.shape[2:])} for each sample, but {stream.name} "
-            f"needs {stream.n_outputs} logits; build it with n_outputs=stream.n_outputs."
-        )
-
-
-def _check_kinds(stream: Stream, method: Method, seeds: Sequence[int]) -> None:
-    if not isinstance(stream, Stream):
-        raise TypeError(
-            f"stream is a {type(stream).__name__}, but must be a Stream; of your own tensors "
-            "streams.from_tensors(...) makes one."
-        )
-    if not isinstance(method, Method):
-        raise TypeError(f"method is {method!r}, but must be a method such as Finetune() or EWC(100).")
-    if isinstance(seeds, Integral):
-        raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({seeds},) or range(10).")
-
-
-def _check_settings(settings: _Settings, seeds: list[int]) -> None:
-    for name in ("epochs", "batch_size", "curve_every"):
-        value = getattr(settings, name)
-        if value is None and name == "curve_every":
-            continue
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} is {value!r}, but must be a whole number, 1 or more.")
-    if not 0 < settings.lr < math.inf:
-        raise ValueError(f"lr is {settings.lr!r}, but must be a finite number above 0.")
-    if not 0 <= settings.momentum < 1:
-        raise ValueError(f"momentum is {settings.momentum!r}, but must lie in [0, 1).")
-    if settings.optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {settings.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}.")
-    if settings.evaluate not in ("test", "validation"):
-        raise ValueError(f'evaluate is {settings.evaluate!r}, but must be "test" or "validation".')
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")

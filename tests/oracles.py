@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import warnings
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -221,6 +223,28 @@ def small_stream(n_tasks=2, scenario="domain", n=20, shape=(6,)):
     parts = [[draw(size, rule) for rule in rules] for size in (n, 15, 25)]
     train, validation, test = parts
     return from_tensors(train, validation=validation, test=test, scenario=scenario)
+
+
+def watched(method):
+    """The method, and a list that a run with it fills: state and weights after each task."""
+    after = []
+
+    class Watched(type(method)):
+        def after_task(self, state, population, task):
+            state = super().after_task(state, population, task)
+            after.append(SimpleNamespace(state=state, params=population.copy()))
+            return state
+
+    return Watched(**vars(method)), after
+
+
+def after_first_task(run, method):
+    """State and weights after the first task of ``run(method)``, whatever comes of the second."""
+    method, after = watched(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(method)
+    return after[0]
 
 
 def mean_loss(network, samples):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from oracles import F64, distance, same_bits, small_stream
+from oracles import F64, after_first_task, distance, same_bits, small_stream
 from torch.nn import functional
 
-from cl_lib import MLP, fit
+from cl_lib import MLP, Finetune, fit
 from cl_lib.methods import DeCov, L1Activations, L1Weights, LwF, Replay, WeightDecay
 from cl_lib.methods.base import Batch
 from cl_lib.population import Population, masked
@@ -53,7 +53,8 @@ def test_strength_above_zero_is_not_fine_tuning(make):
 
 @pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 def test_nothing_is_added_in_the_first_task(make):
-    assert same_bits(short(make(3.0), n_tasks=1).params, short(n_tasks=1).params)
+    plain = after_first_task(short, Finetune())
+    assert same_bits(after_first_task(short, make(3.0)).params, plain.params)
 
 
 @every_method

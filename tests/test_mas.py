@@ -15,6 +15,7 @@ from oracles import (
     Scaled,
     Tied,
     TwiceUsed,
+    after_first_task,
     distance,
     plain_training,
     replica,
@@ -275,12 +276,12 @@ def test_strength_above_zero_is_not_fine_tuning(make, optimizer):
 
 @each_method
 def test_nothing_is_protected_in_the_first_task(make):
-    assert same_bits(short(make(3.0), first_task()).params, short(None, first_task()).params)
+    assert same_bits(after_first_task(short, make(3.0)).params, short(None, first_task()).params)
 
 
 @each_method
 def test_penalty_is_zero_at_the_anchor_and_positive_off_it(make):
-    run = short(make(1.0), first_task(), seeds=(0, 1))
+    run = after_first_task(lambda method: short(method, seeds=(0, 1)), make(1.0))
     assert torch.equal(run.state.value(run.params), torch.zeros(2, dtype=F64))
     assert (run.state.value(move(run.params)) > 0).all()
 
@@ -352,7 +353,8 @@ def test_inputs_that_are_none_at_all_are_refused():
 @each_function
 def test_only_the_head_in_use_is_important(function):
     stream = small_stream(scenario="task")
-    state = short(MAS(1.0, function=function), first_task(stream), lambda: MLP(6, (5,), 6)).state
+    run = functools.partial(short, stream=stream, build=lambda: MLP(6, (5,), 6))
+    state = after_first_task(run, MAS(1.0, function=function)).state
     head = state.importance["layers.1.weight"][0]
     assert (head[3:] == 0).all() and head[:3].max() > 0
 
@@ -417,6 +419,7 @@ def paper_penalty(strength, function):
     return value
 
 
+@pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @each_function
 def test_gradient_step_is_descent_on_the_loss_of_the_paper(function, optimizer):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from oracles import F64, distance, mean_loss, replica, same_bits, small_stream, weights_of
+from oracles import F64, after_first_task, distance, mean_loss, replica, same_bits, small_stream, weights_of
 from torch import nn
 
 from cl_lib import MLP, SI, fit
@@ -153,8 +153,9 @@ def test_path_integral_is_the_drop_of_the_loss():
     off = []
     for halvings in range(2):
         options = {"lr": 0.1 / 2**halvings, "momentum": 0.0, "batch_size": 20, "epochs": 20 * 2**halvings}
-        run = short(SI(1.0, damping=0.1), first_task(), **options)
-        end, total = run.model(), 0.0
+        run = after_first_task(lambda method, o=options: short(method, **o), SI(1.0, damping=0.1))
+        end, total = network().to(F64), 0.0
+        end.load_state_dict(replica(run.params, 0))
         for name, p in weights_of(start).items():
             moved = run.params[name][0] - p
             total += float((run.state.penalty.importance[name][0] * (moved**2 + 0.1)).sum())
@@ -315,12 +316,12 @@ def test_strength_above_zero_is_not_fine_tuning(step, optimizer):
 
 @each_step
 def test_nothing_is_protected_in_the_first_task(step):
-    assert same_bits(short(SI(9.0, step=step), first_task()).params, short(None, first_task()).params)
+    assert same_bits(after_first_task(short, SI(9.0, step=step)).params, short(None, first_task()).params)
 
 
 @each_step
 def test_penalty_is_zero_at_the_anchor_and_positive_off_it(step):
-    run = short(SI(1.0, step=step), first_task(), seeds=(0, 1))
+    run = after_first_task(lambda method: short(method, seeds=(0, 1)), SI(1.0, step=step))
     penalty = run.state.penalty
     assert torch.equal(penalty.value(run.params), torch.zeros(2, dtype=F64))
     assert (penalty.value(move(run.params)) > 0).all()

@@ -16,6 +16,7 @@ from oracles import (
     Scaled,
     TwiceUsed,
     Unused,
+    after_first_task,
     distance,
     plain_training,
     replica,
@@ -26,8 +27,9 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MLP, ConvNet, Finetune, Joint, fit, streams, training
+from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, fit, streams, training
 from cl_lib.data import Split
+from cl_lib.methods import SLNID, LwF, Replay, combine
 from cl_lib.population import masked
 from cl_lib.streams import Stream
 
@@ -134,6 +136,7 @@ def alone(method, strength):
     return kind(strength=strength, **settings) if settings else kind()
 
 
+@pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
 @each_optimizer
 @pytest.mark.parametrize("method", POPULATIONS.values(), ids=POPULATIONS)
 def test_replicas_end_where_they_would_have_ended_alone(method, optimizer):
@@ -164,6 +167,7 @@ def test_ten_seeds_with_heads_of_their_own(method, scenario):
         np.testing.assert_allclose(together.accuracy[seed], single.accuracy[0])
 
 
+@pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_ten_seeds_of_a_convolutional_network(optimizer):
     stream = small_stream(shape=(1, 2, 3))
@@ -373,7 +377,7 @@ def test_dropout_is_on_in_training_and_off_in_measuring():
 @pytest.mark.parametrize("build", [with_dropout, lambda: with_dropout().eval()])
 def test_every_replica_has_dropout_of_its_own(build):
     # in the first task two strengths of one seed differ in nothing but what dropout draws
-    run = short(build, first_tasks(1, STREAM), L2((1.0, 2.0)))
+    run = after_first_task(lambda method: short(build, method=method), L2((1.0, 2.0)))
     first, second = (replica(run.params, r) for r in range(2))
     assert (distance(first, second) > 1e-3) == build().training
 
@@ -499,6 +503,16 @@ def no_network():
     return [1, 2]
 
 
+ONE_TASK = first_tasks(1, STREAM)
+PROTECTING = {
+    "L2": L2(1.0),
+    "EWC": EWC((1.0, 2.0)),
+    "SI": SI(1.0),
+    "MAS": MAS(0.0),
+    "LwF": LwF(1.0),
+    "Replay": Replay(),
+    "Combined": combine(EWC(1.0), Replay()),
+}
 REFUSED = [
     ({"epochs": 0}, ValueError, "epochs is 0, but must be a whole number, 1 or more"),
     ({"epochs": 1.5}, ValueError, "epochs is 1.5"),
@@ -518,6 +532,14 @@ REFUSED = [
     ({"stream": [(1, 2)]}, TypeError, "stream is a list, .*streams.from_tensors"),
     ({"method": EWC}, TypeError, "method is <class .*, but must be a method such as Finetune()"),
     ({"method": "ewc"}, TypeError, "method is 'ewc'"),
+    *(
+        (
+            {"method": method, "stream": ONE_TASK},
+            ValueError,
+            f"stream has one task, 'task 1', but {name} prot",
+        )
+        for name, method in PROTECTING.items()
+    ),
     (
         {"build": network(), "seeds": (0, 1)},
         ValueError,
@@ -546,6 +568,11 @@ def test_refuses(change, error, message, seeds, monkeypatch):
     monkeypatch.setattr(training._Trainer, "train", never)
     with pytest.raises(error, match=message):
         short(**({"seeds": seeds} | change))
+
+
+@pytest.mark.parametrize("method", [Finetune(), Joint(), SLNID(0.1), combine(SLNID(0.1), EWC(1.0))])
+def test_one_task_is_enough_for_methods_that_do_more_than_protect(method):
+    assert short(stream=ONE_TASK, method=method).accuracy.shape == (1, 1, 1)
 
 
 def test_numpy_numbers_are_numbers():

@@ -3,6 +3,7 @@
 from cl_lib.methods.base import Batch, Finetune, Joint, Method
 from cl_lib.methods.combined import combine
 from cl_lib.methods.ewc import EWC
+from cl_lib.methods.guards import IneffectivePenalty, UnstablePenalty
 from cl_lib.methods.inhibition import SLNI, SLNID, SNI, SNID, Inhibition
 from cl_lib.methods.l2 import L2
 from cl_lib.methods.lwf import LwF
@@ -26,6 +27,7 @@ __all__ = [
     "Batch",
     "DeCov",
     "Finetune",
+    "IneffectivePenalty",
     "Inhibition",
     "Joint",
     "L1Activations",
@@ -35,6 +37,7 @@ __all__ = [
     "Quadratic",
     "QuadraticMethod",
     "Replay",
+    "UnstablePenalty",
     "WeightDecay",
     "combine",
     "merge",

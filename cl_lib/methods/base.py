@@ -42,6 +42,8 @@ class Method:
     strength: Strength = 0.0
     restarts = False
     uses_hidden = False
+    #: Fewest tasks with which the method does anything: 2 if it only protects earlier tasks.
+    min_tasks = 1
 
     def tasks_seen(self, t: int) -> range:
         """Indices of the tasks whose data step ``t`` trains on."""
@@ -67,6 +69,10 @@ class Method:
     def after_task(self, state: Any, population: Population, task: Task) -> Any:
         """Learn what matters from the finished task; return the new state."""
         return state
+
+    def penalties(self, state: Any) -> list[tuple[Any, Any]]:
+        """The quadratic penalties in force, each behind the method that set it."""
+        return []
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ class Combined(Method):
         """Whether one of the methods needs hidden activations."""
         return any(method.uses_hidden for method in self.methods)
 
+    @property
+    def min_tasks(self) -> int:
+        """The fewest tasks with which one of the methods does anything."""
+        return min(method.min_tasks for method in self.methods)
+
     def begin_task(self, state: Any, population: Population, task: Task) -> tuple:
         """Prepare each method."""
         return tuple(m.begin_task(s, population, task) for m, s in self._with(state))
@@ -50,6 +55,10 @@ class Combined(Method):
     def after_task(self, state: Any, population: Population, task: Task) -> tuple:
         """Let each method learn from the finished task."""
         return tuple(m.after_task(s, population, task) for m, s in self._with(state))
+
+    def penalties(self, state: tuple) -> list[tuple[Any, Any]]:
+        """Those of all methods."""
+        return [pair for method, own in self._with(state) for pair in method.penalties(own)]
 
     def _with(self, state: tuple | None):
         return zip(self.methods, state or [None] * len(self.methods), strict=True)

@@ -124,7 +124,8 @@ class QuadraticMethod(Method):
     step : {"implicit", "gradient"}
         ``implicit``: after each step of the optimiser, the exact minimiser of the penalty's own step
         (:meth:`after_step`); it cannot diverge. ``gradient``: the penalty's gradient is added to
-        the loss's, as the papers have it; explicit steps diverge where ``step size * curvature > 2``.
+        the loss's, as the papers have it; SGD diverges where ``lr * curvature > 2 * (1 + momentum)``,
+        the curvature being lambda times ``factor`` times the largest importance; then training warns.
 
     Raises
     ------
@@ -136,6 +137,7 @@ class QuadraticMethod(Method):
     step: str = field(default="implicit", kw_only=True)
     #: The penalty is this times lambda/2 times the sum; 2 where a paper has no factor 1/2.
     factor: ClassVar[float] = 1.0
+    min_tasks: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -171,6 +173,10 @@ class QuadraticMethod(Method):
             else:
                 weight = self._weight(state.importance[name], population, eta)
             population.params[name].lerp_(centre, weight)
+
+    def penalties(self, state: Quadratic | None) -> list[tuple["QuadraticMethod", Quadratic]]:
+        """The penalty, once there is one."""
+        return [] if state is None else [(self, state)]
 
     def _curvature(self, importance: Tensor, population: Population) -> Tensor:
         return like(self.factor * population.per_replica(self.strength), importance) * importance

@@ -43,6 +43,7 @@ class Replay(Method):
     strength: Strength = 1.0
     per_task: int = field(default=200, kw_only=True)
     seed: int = field(default=0, kw_only=True)
+    min_tasks = 2
 
     def __post_init__(self) -> None:
         check_strength(self.strength)

@@ -91,3 +91,7 @@ class SI(QuadraticMethod):
             importance[name] = (old + work / (moved**2 + self.damping)).clamp_min(0)
         penalty = quadratic.single(importance, population.params)
         return Path(penalty, start={}, work={}, before={}, slope={})
+
+    def penalties(self, state: Path) -> list[tuple[QuadraticMethod, Quadratic]]:
+        """The penalty of earlier tasks, once there is one."""
+        return super().penalties(state.penalty)

@@ -1,0 +1,99 @@
+"""The settings of a training run, and what is refused before it begins."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+
+from torch import Tensor
+
+from cl_lib.checks import check_no_batch_statistics
+from cl_lib.methods.base import Method
+from cl_lib.models import evaluation_mode
+from cl_lib.population import Population
+from cl_lib.streams import Stream
+
+OPTIMIZERS = ("sgd", "adam")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of :func:`cl_lib.training.fit`, which has them explained.
+
+    Raises
+    ------
+    ValueError
+        For values that no training can have.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    optimizer: str
+    evaluate: str
+    curve_every: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "curve_every"):
+            value = getattr(self, name)
+            if value is None and name == "curve_every":
+                continue
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} is {value!r}, but must be a whole number, 1 or more.")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is {self.lr!r}, but must be a finite number above 0.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum!r}, but must lie in [0, 1).")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}.")
+        if self.evaluate not in ("test", "validation"):
+            raise ValueError(f'evaluate is {self.evaluate!r}, but must be "test" or "validation".')
+
+
+def check_seeds(seeds: list[int]) -> None:
+    """Refuse no seed at all, and one that is named twice."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")
+
+
+def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> None:
+    """Refuse arguments of the wrong kind, and a stream too short for the method."""
+    if not isinstance(stream, Stream):
+        raise TypeError(
+            f"stream is a {type(stream).__name__}, but must be a Stream; of your own tensors "
+            "streams.from_tensors(...) makes one."
+        )
+    if not isinstance(method, Method):
+        raise TypeError(f"method is {method!r}, but must be a method such as Finetune() or EWC(100).")
+    if len(stream) < method.min_tasks:
+        raise ValueError(
+            f"stream has one task, {stream[0].name!r}, but {type(method).__name__} protects earlier tasks "
+            "from later ones and would do nothing. Give it two tasks or more; or train with Finetune(), and "
+            "measure importance with cl_lib.fisher or cl_lib.mas."
+        )
+    if isinstance(seeds, Integral):
+        raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({seeds},) or range(10).")
+
+
+def check_network(population: Population, x: Tensor, stream: Stream) -> None:
+    """Refuse a network that does not fit the stream, or that mixes the samples of a batch."""
+    check_no_batch_statistics(population.network)
+    n_tasks = getattr(population.network, "n_tasks", len(stream))
+    if n_tasks < len(stream):
+        raise ValueError(
+            f"model was built with n_tasks={n_tasks}, but {stream.name} has {len(stream)} tasks: "
+            "build it with n_tasks=len(stream)."
+        )
+    try:
+        with evaluation_mode(population.network):
+            logits = population.logits_on_shared(x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"
+        ) from error
+    if logits.shape[1:] != (len(x), stream.n_outputs):
+        raise ValueError(
+            f"model gives outputs of shape {tuple(logits.shape[2:])} for each sample, but {stream.name} "
+            f"needs {stream.n_outputs} logits; build it with n_outputs=stream.n_outputs."
+        )
