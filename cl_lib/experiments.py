@@ -289,7 +289,7 @@ def _memory_methods() -> tuple[Contender, ...]:
 
 
 def _selfless_methods() -> tuple[Contender, ...]:
-    protect = (0.003, 0.01, 0.03)
+    protect = (0.01, 0.03, 0.1)
 
     def with_mas(method: type[Method], strengths: tuple[float, ...]) -> dict:
         return {
@@ -299,7 +299,7 @@ def _selfless_methods() -> tuple[Contender, ...]:
 
     inhibited, spread = (3e-4, 1e-3, 3e-3), (1e-4, 3e-4, 1e-3)
     return (
-        Contender("no regulariser", mas, powers(0.001, *protect, 0.1)),
+        Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
         Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 1e-2))),
         Contender("L1 weights", **with_mas(L1Weights, (1e-6, 1e-5, 1e-4))),
         Contender("DeCov", **with_mas(DeCov, (1e-4, 1e-3, 1e-2))),
