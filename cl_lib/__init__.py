@@ -12,7 +12,7 @@ from cl_lib.streams import Stream, Task
 from cl_lib.training import fit
 
 if TYPE_CHECKING:
-    from cl_lib import derivations, plots
+    from cl_lib import derivations, plots, report, results
 
 __all__ = [
     "EWC",
@@ -38,12 +38,14 @@ __all__ = [
     "metrics",
     "models",
     "plots",
+    "report",
+    "results",
     "streams",
 ]
 
 
 def __getattr__(name: str):
-    """Load ``plots`` (matplotlib) and ``derivations`` (sympy) when they are first asked for."""
-    if name in ("derivations", "plots"):
+    """Load what brings matplotlib, sympy or pandas when it is first asked for."""
+    if name in ("derivations", "plots", "report", "results"):
         return importlib.import_module(f"cl_lib.{name}")
     raise AttributeError(f"module 'cl_lib' has no attribute {name!r}")
