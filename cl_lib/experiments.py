@@ -538,9 +538,9 @@ EXPERIMENTS = {
             contenders=_mas_inputs(),
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=256),
-                Budget(5, 2, epochs=3, batch_size=32, n_train=5000, n_test=2500, width=100, chunk=20),
+                Budget(5, 2, epochs=4, batch_size=32, n_train=5000, n_test=2500, width=100, chunk=20),
             ),
-            training=_SGD,
+            training={**_SGD, "lr": 0.05},
             measure=class_accuracies,
         ),
         _fisher(
