@@ -12,6 +12,20 @@ from cl_lib.derivations.bayes import (
     sigmoid,
     squares_at_a_stationary_point,
 )
+from cl_lib.derivations.memory import (
+    AFTER_A_AND_B,
+    FISHER_A_AND_B,
+    MEMORY,
+    SPEED,
+    loss_c,
+    plain_share,
+    random_signs,
+    signed_share,
+    signed_step,
+    silencing_shift,
+    with_memory,
+    without_memory,
+)
 from cl_lib.derivations.three_weights import (
     LAM,
     THETA,
@@ -33,6 +47,18 @@ from cl_lib.derivations.three_weights import (
 )
 
 __all__ = [
+    "AFTER_A_AND_B",
+    "FISHER_A_AND_B",
+    "MEMORY",
+    "SPEED",
+    "loss_c",
+    "plain_share",
+    "random_signs",
+    "signed_share",
+    "signed_step",
+    "silencing_shift",
+    "with_memory",
+    "without_memory",
     "LAM",
     "THETA",
     "fisher_diagonal_gaussian",
