@@ -1,7 +1,8 @@
 r"""Who matters: how strongly each weight is tied to what the network has learned.
 
 Every importance is a mean over samples of a function of the *per-sample* gradient, so it does not
-depend on how the samples are batched; :mod:`cl_lib.per_sample` computes it.
+depend on how the samples are batched; :mod:`cl_lib.per_sample` computes it, and :mod:`cl_lib.hebbian`
+what needs no gradient.
 """
 
 from collections.abc import Iterator
@@ -11,16 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cl_lib.models import network_input
-from cl_lib.per_sample import (
-    CHUNK,
-    check_finite,
-    check_outputs,
-    evaluating,
-    finite,
-    over_replicas,
-    per_sample_mean,
-)
+from cl_lib.checks import check_samples, check_tensor, finite
+from cl_lib.hebbian import local_mas, population_local_mas
+from cl_lib.per_sample import CHUNK, checked_input, evaluating, over_replicas, per_sample_mean
+
+__all__ = ["fisher", "local_mas", "mas", "population_fisher", "population_local_mas", "population_mas"]
 
 MAS_FUNCTIONS = ("logits", "probabilities")
 FISHER_KINDS = ("exact", "sampled", "empirical", "batched")
@@ -47,7 +43,9 @@ def fisher(
     ``sampled``   one label for each sample, drawn from the model; unbiased
     ``empirical`` the true label
     ``batched``   *not* a Fisher: the squared gradient of the mean loss of a batch, averaged over
-                  batches, as much public code has it. For teaching; depends on ``batch_size``.
+                  batches, as much public code has it. For teaching; depends on ``batch_size``. With
+                  ``batch_size=len(x)`` it is the gradient of all samples averaged first and squared after,
+                  which vanishes at an optimum: an exhibit, not an importance.
     ============= ==================================================================================
 
     Parameters
@@ -165,7 +163,7 @@ def population_mas(
     """:func:`mas` for R replicas at once: ``params`` and the result are stacked, ``(R, ...)``."""
     if function not in MAS_FUNCTIONS:
         raise ValueError(f"function is {function!r}, but must be one of {', '.join(MAS_FUNCTIONS)}.")
-    _check_samples(x, batch_size)
+    check_samples(x, batch_size)
     directions = _logit_norm if function == "logits" else _probability_norm
     chunk = batch_size or max(1, CHUNK // len(next(iter(params.values()))))
     return per_sample_mean(model, params, x, None, directions, power=1, outputs=outputs, chunk=chunk)
@@ -202,9 +200,7 @@ def _probability_norm(logits: Tensor, _: Tensor | None) -> Iterator[Tensor]:
 
 def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tensor]:
     with evaluating(model):
-        x = network_input(x, next(iter(params.values())).dtype)
-        check_finite(x, "x", "the inputs")
-        check_outputs(model, params, x[:1], y, outputs)
+        x = checked_input(model, params, x, y, outputs)
         first, stop = outputs or (0, None)
 
         def squared(p, xs, ys):
@@ -221,9 +217,9 @@ def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tenso
 def _check_fisher(kind: str, x: Tensor, y: Tensor | None, batch_size: int | None) -> None:
     if kind not in FISHER_KINDS:
         raise ValueError(f"kind is {kind!r}, but must be one of {', '.join(FISHER_KINDS)}.")
-    _check_samples(x, batch_size)
+    check_samples(x, batch_size)
     if y is not None:
-        _check_tensor(y, "y")
+        check_tensor(y, "y")
     if kind in ("empirical", "batched"):
         if y is None:
             raise ValueError(f"y is missing: kind={kind!r} needs the true labels.")
@@ -231,16 +227,3 @@ def _check_fisher(kind: str, x: Tensor, y: Tensor | None, batch_size: int | None
             raise ValueError(
                 f"y has shape {tuple(y.shape)} and type {y.dtype}, but must hold {len(x)} integer labels."
             )
-
-
-def _check_samples(x: Tensor, batch_size: int | None) -> None:
-    _check_tensor(x, "x")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, but must be 1 or more, or None.")
-    if len(x) == 0:
-        raise ValueError("x is empty: importance is a mean over samples and needs at least one.")
-
-
-def _check_tensor(value: Tensor, name: str) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} is a {type(value).__name__}, not a tensor; use torch.as_tensor({name}).")

@@ -90,6 +90,18 @@ class MemoryMLP(MLP):
         return super()._received(layer, x) + self.memory[layer][self.task]
 
 
+def memory_units(model: nn.Module) -> dict[str, str]:
+    """For each layer whose output memory units are added to: layer -> parameter, both by name."""
+    n_layers = len(model.memory) if isinstance(model, MemoryMLP) else 0
+    return {f"layers.{i}": f"memory.{i}" for i in range(n_layers)}
+
+
+def row_in_use(model: MemoryMLP, values: Tensor) -> Tensor:
+    """Values for the units of the task in use, zeros for those of other tasks: ``(n_tasks, width)``."""
+    in_use = torch.arange(model.n_tasks, device=values.device) == model.task
+    return in_use[:, None] * values
+
+
 class ConvNet(nn.Module):
     """Small convolutional network: 3x3 convolutions with ReLU and 2x2 pooling, then two linear layers.
 

@@ -8,8 +8,9 @@ say which derivative is asked for, all of them are
 
 For the Fisher :math:`q=2`. There are two ways to the same number: for a layer :math:`h=Wa+b` that sees
 each sample once, the gradient of sample n is :math:`g_na_n^\top`, so the sum over samples is the matrix
-product :math:`(|g|^q)^\top|a|^q` and one backward pass serves all samples; any other network goes
-through ``torch.func`` (vmap of the per-sample gradient).
+product :math:`(|g|^q)^\top|a|^q` and one backward pass serves all samples; a vector added to h, such as a
+memory unit, has the gradient :math:`g_n` itself. Any other network goes through ``torch.func`` (vmap of the
+per-sample gradient).
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
-from cl_lib.models import evaluation_mode, network_input
+from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs, finite
+from cl_lib.models import evaluation_mode, memory_units, network_input, row_in_use
 
 CHUNK = 4096
 # (logits (N, K), labels or draws (N,)) -> the vectors c_k, each (N, K)
@@ -53,20 +55,28 @@ def per_sample_mean(
     dict of Tensor (R, ...)
     """
     with evaluating(model):
-        x = network_input(x, next(iter(params.values())).dtype)
-        check_finite(x, "x", "the inputs")
-        check_outputs(model, params, x[:1], y, outputs)
+        x = checked_input(model, params, x, y, outputs)
         sums = _linear_sums if _closed_form_holds(model, params, x) else _general_sums
-        total = None
-        for start in range(0, len(x), chunk):
-            labels = None if y is None else y[start : start + chunk]
-            part = over_replicas(
-                lambda p, a=x[start : start + chunk], b=labels: sums(
-                    model, p, a, b, directions, power, outputs
-                ),
-                params,
-            )
-            total = part if total is None else {k: total[k] + part[k] for k in total}
+        return mean_in_parts(
+            lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk
+        )
+
+
+def checked_input(model, params, x, y=None, outputs=None) -> Tensor:
+    """Inputs as the network takes them, once nothing speaks against measuring on them."""
+    x = network_input(x, next(iter(params.values())).dtype)
+    check_finite(x, "x", "the inputs")
+    check_outputs(model, params, x[:1], y, outputs)
+    return x
+
+
+def mean_in_parts(sums, params, x, y, chunk) -> dict[str, Tensor]:
+    """``sums(params, x, y)`` of all parts of the data and of all replicas, divided by N."""
+    total = None
+    for start in range(0, len(x), chunk):
+        labels = None if y is None else y[start : start + chunk]
+        part = over_replicas(lambda p, a=x[start : start + chunk], b=labels: sums(p, a, b), params)
+        total = part if total is None else {k: total[k] + part[k] for k in total}
     return finite({name: value / len(x) for name, value in total.items()})
 
 
@@ -87,6 +97,8 @@ def _linear_sums(model, params, x, y, directions, power, outputs) -> dict[str, T
         result[f"{prefix}weight"] = grads[name].T @ inputs[name].abs() ** power
         if layer.bias is not None:
             result[f"{prefix}bias"] = grads[name].sum(0)
+    for name, memory in memory_units(model).items():
+        result[memory] = row_in_use(model, grads[name].sum(0))
     return result
 
 
@@ -122,7 +134,8 @@ def _closed_form_holds(model: nn.Module, params: dict[str, Tensor], x: Tensor) -
     """Hold the closed form against autograd on a few samples: finds shared and hidden weights too."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     names = {name for name, _ in model.named_parameters()}
-    if len(names) != sum(1 for layer in layers for _ in layer.parameters(recurse=False)):
+    in_layers = sum(1 for layer in layers for _ in layer.parameters(recurse=False))
+    if len(names) != in_layers + len(memory_units(model)):
         return False
     first = {name: p[0] for name, p in params.items()}
     few = x[:: max(1, len(x) // 8)][:8]  # from all over the data: a single one may be all zero
@@ -182,58 +195,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     check_no_batch_statistics(model)
     with evaluation_mode(model), torch.random.fork_rng(), torch.no_grad():
         yield
-
-
-def check_no_batch_statistics(model: nn.Module) -> None:
-    """Refuse batch normalisation that would mix the samples of a batch.
-
-    Raises
-    ------
-    ValueError
-        For a batch normalisation layer in training mode, or one without running statistics.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            module.training or not module.track_running_stats
-        ):
-            raise ValueError(
-                f"model has batch normalisation in training mode (layer {name!r}): its output mixes the "
-                "samples of a batch, so no sample has a gradient of its own. Call model.eval() first, or use "
-                "GroupNorm or LayerNorm."
-            )
-
-
-def check_outputs(model, params, sample, y, outputs) -> None:
-    """Refuse outputs that the model lacks, and labels outside of them."""
-    first_replica = {name: p[0] for name, p in params.items()}
-    n_outputs = functional_call(model, first_replica, (sample,)).shape[-1]
-    first, stop = outputs or (0, n_outputs)
-    if not 0 <= first < stop <= n_outputs:
-        raise ValueError(
-            f"outputs is {outputs}, but must be (first, stop) within the model's {n_outputs} outputs."
-        )
-    if y is None or y.is_floating_point():
-        return
-    low, high = int(y.min()), int(y.max())
-    if low < first or high >= stop:
-        raise ValueError(
-            f"y has labels from {low} to {high}, but the outputs that compete are {first} to {stop - 1}."
-        )
-
-
-def check_finite(values: Tensor, name: str, what: str) -> None:
-    """Refuse NaN and infinity before any work."""
-    if not values.isfinite().all():
-        raise ValueError(f"{name}: {what} hold NaN or infinity; clean the data first.")
-
-
-def finite(result: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of the importances, if all are finite."""
-    for name, value in result.items():
-        if not value.isfinite().all():
-            raise ValueError(
-                f"model gives a non-finite importance for {name!r}: its outputs or weights hold NaN or "
-                "infinity on these samples; training probably diverged (lower lr, or use the "
-                "implicit penalty step)."
-            )
-    return {name: value.detach().clone() for name, value in result.items()}

@@ -248,6 +248,14 @@ def from_tensors(
     return _assemble(name, scenario, names, parts, sizes)
 
 
+def some(data: Split, n: int | None) -> tuple[Tensor, Tensor]:
+    """Inputs and labels of ``n`` samples, drawn with a fixed seed; of all if ``n`` is None or too many."""
+    if n is None or n >= len(data):
+        return data.x, data.y
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n].to(data.x.device)
+    return data.x[chosen], data.y[chosen]
+
+
 def _assemble(name: str, scenario: str, names, parts, sizes: Sequence[int]) -> Stream:
     _check_scenario(scenario)
     firsts = _first_outputs(sizes, scenario)

@@ -21,9 +21,9 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
+from cl_lib.checks import check_no_batch_statistics
 from cl_lib.methods.base import Batch, Finetune, Method
 from cl_lib.models import evaluation_mode, network_input
-from cl_lib.per_sample import check_no_batch_statistics
 from cl_lib.population import Params, Population, build_networks, masked
 from cl_lib.runs import Curves, Run
 from cl_lib.streams import Stream, Task

@@ -25,7 +25,7 @@ from oracles import (
 from torch import nn
 
 from cl_lib import MAS, MLP, ConvNet, fit, mas
-from cl_lib.importance import MAS_FUNCTIONS, population_mas
+from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
 from cl_lib.streams import Stream
@@ -48,7 +48,7 @@ METHODS = {
     f"{function} {step}": lambda s, function=function, step=step: MAS(s, function=function, step=step)
     for function in MAS_FUNCTIONS
     for step in STEPS
-}
+} | {f"local {step}": lambda s, step=step: MAS(s, scope="local", step=step) for step in STEPS}
 each_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 each_function = pytest.mark.parametrize("function", MAS_FUNCTIONS)
 
@@ -201,7 +201,7 @@ def test_default_is_the_norm_of_the_logits():
     model, x = build(), samples()
     assert same_bits(mas(model, x), mas(model, x, function="logits"))
     assert distance(mas(model, x), mas(model, x, function="probabilities")) > 0.1
-    assert MAS(1.0) == MAS(1.0, function="logits", step="implicit")
+    assert MAS(1.0) == MAS(1.0, function="logits", scope="global", step="implicit")
 
 
 def test_images_of_bytes_are_divided_by_255():
@@ -296,6 +296,17 @@ def test_state_is_measured_on_the_task_without_its_labels(function):
         expected = loop_mas(build(seed=r), STREAM[0].train.x, function=function)
         assert distance(replica(state.importance, r), expected) < 1e-10
     assert same_bits(state.centre, people.params)
+
+
+def test_local_scope_measures_local_importance_without_labels():
+    people, task = population(), STREAM[0]
+    unlabelled = replace(task, train=replace(task.train, y=torch.zeros_like(task.train.y)))
+    for seen in (task, unlabelled):
+        state = MAS(1.0, scope="local").after_task(None, people, seen)
+        assert same_bits(
+            state.importance,
+            population_local_mas(people.network, people.params, task.train.x, outputs=task.outputs),
+        )
 
 
 @each_method
@@ -426,6 +437,11 @@ def test_gradient_step_is_descent_on_the_loss_of_the_paper(function, optimizer):
         ({"strength": -1}, "strength is -1, but must be a finite number >= 0"),
         ({"strength": ()}, "strength is empty"),
         ({"strength": 1.0, "function": "softmax"}, "function is 'softmax', but must be one of logits, prob"),
+        ({"strength": 1.0, "scope": "near"}, "scope is 'near', but must be one of global, local"),
+        (
+            {"strength": 1.0, "scope": "local", "function": "probabilities"},
+            "function is 'prob.*leave function",
+        ),
         ({"strength": 1.0, "step": "explicit"}, "step is 'explicit', but must be \"implicit\" or"),
     ],
 )

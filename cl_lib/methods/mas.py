@@ -4,16 +4,18 @@ r"""Memory aware synapses: a weight matters if the network's output moves with i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
-from cl_lib.importance import MAS_FUNCTIONS, population_mas
+from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
 from cl_lib.population import Population
 from cl_lib.streams import Task
+
+SCOPES = ("global", "local")
 
 
 def training_inputs(task: Task) -> Tensor:
@@ -37,26 +39,41 @@ class MAS(QuadraticMethod):
     inputs : callable
         Task -> the unlabelled inputs ``(N, ...)`` on which importance is measured. Default: the task's
         training inputs. With inputs of one user only, what that user needs is protected.
+    scope : {"global", "local"}
+        ``global``: how much a weight moves the network's output. ``local``: how much it moves the output of
+        its own layer, from forward activations alone, see :func:`cl_lib.importance.local_mas`.
     step : {"implicit", "gradient"}
         How the penalty enters, see :class:`cl_lib.methods.quadratic.QuadraticMethod`.
+
+    Raises
+    ------
+    ValueError
+        For a negative strength or an unknown choice; local MAS also for networks that it cannot measure.
     """
 
     function: str = "logits"
     inputs: Callable[[Task], Tensor] = training_inputs
+    scope: str = field(default="global", kw_only=True)
     factor: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.function not in MAS_FUNCTIONS:
             raise ValueError(f"function is {self.function!r}, but must be one of {', '.join(MAS_FUNCTIONS)}.")
+        if self.scope not in SCOPES:
+            raise ValueError(f"scope is {self.scope!r}, but must be one of {', '.join(SCOPES)}.")
+        if self.scope == "local" and self.function != "logits":
+            raise ValueError(
+                f'function is {self.function!r} with scope="local", which looks at the output of each layer '
+                "as it is: leave function out."
+            )
 
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Measure the importance on the task just learned and move the anchor."""
-        importance = population_mas(
-            population.network,
-            population.params,
-            self.inputs(task).to(next(iter(population.params.values())).device),
-            function=self.function,
-            outputs=task.outputs,
-        )
+        x = self.inputs(task).to(next(iter(population.params.values())).device)
+        where = population.network, population.params, x
+        if self.scope == "local":
+            importance = population_local_mas(*where, outputs=task.outputs)
+        else:
+            importance = population_mas(*where, function=self.function, outputs=task.outputs)
         return quadratic.accumulate(state, importance, population.params)

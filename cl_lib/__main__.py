@@ -1,0 +1,118 @@
+"""Command line: ``python -m cl_lib list | run | verify | report``."""
+
+import argparse
+import sys
+
+import torch
+
+from cl_lib import results
+from cl_lib.experiments import EXPERIMENTS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cl_lib", description="The experiments behind the book.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    listing = commands.add_parser("list", help="show the experiments and what is cached")
+    listing.set_defaults(command=_list)
+
+    run = commands.add_parser("run", help="run an experiment, or what is left of it")
+    run.add_argument("name", nargs="+", choices=[*EXPERIMENTS, "all"], metavar="NAME")
+    run.add_argument("--device", default="auto", help='"cpu", "cuda" or "auto" (default)')
+    run.add_argument("--seeds", type=int, help="number of final seeds")
+    run.add_argument("--profile", choices=("full", "cpu"), help="default: full on a GPU, cpu without one")
+    run.add_argument("--quick", action="store_true", help="two seeds, less data, into results/.quick")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="send the work to this Dask scheduler")
+    run.set_defaults(command=_run)
+
+    verify = commands.add_parser("verify", help="run the twins again: do the cached numbers still hold?")
+    verify.add_argument("name", nargs="*", choices=[*EXPERIMENTS, []], metavar="NAME")
+    verify.set_defaults(command=_verify)
+
+    report = commands.add_parser("report", help="print the papers' numbers beside ours")
+    report.set_defaults(command=_report)
+    return parser
+
+
+def _list(_: argparse.Namespace) -> int:
+    rows = [("name", "profile", "seeds", "on", "finished", "settings", "title")]
+    for name, experiment in EXPERIMENTS.items():
+        try:
+            manifest = results.load(name).manifest
+        except FileNotFoundError:
+            rows.append((name, "-", "-", "not cached", "", "", experiment.title))
+            continue
+        profile = manifest["profile"]
+        current = all(manifest[k] == v for k, v in _written(experiment, manifest).items())
+        rows.append(
+            (
+                name,
+                profile if profile == "full" else f"{profile}, waits for a GPU",
+                str(len(manifest["seeds"])),
+                manifest["devices"][0],
+                manifest["finished"][:10],
+                "as declared" if current else "changed since",
+                experiment.title,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _written(experiment, manifest: dict) -> dict:
+    """The declaration as it would be written today, with the number of seeds that was asked for."""
+    declared = experiment.declaration(manifest["profile"])
+    declared["budget"]["seeds"] = len(manifest["seeds"])
+    return declared
+
+
+def _run(options: argparse.Namespace) -> int:
+    from cl_lib import runner
+
+    gpu = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
+    profile = "quick" if options.quick else options.profile or ("full" if gpu else "cpu")
+    names = list(EXPERIMENTS) if "all" in options.name else options.name
+    for name in names:
+        path = runner.run(
+            name,
+            profile=profile,
+            seeds=options.seeds,
+            device=options.device,
+            scheduler=options.scheduler,
+        )
+        print(f"wrote {path}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from cl_lib import freshness
+
+    stale = 0
+    for name in options.name or EXPERIMENTS:
+        state = freshness.check(name)
+        print(state)
+        stale += state.fails
+    return int(stale > 0)
+
+
+def _report(_: argparse.Namespace) -> int:
+    from cl_lib import report
+
+    print(report.table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

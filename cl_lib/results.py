@@ -1,0 +1,238 @@
+"""Cached training outputs: small data files beside a manifest that says how they were made.
+
+``results/NAME/`` holds ``accuracy.csv`` (the final runs), ``search.csv`` (the search for strengths, on
+validation data), ``arrays.npz`` (without pickle) and ``manifest.json``, which is written last and has the
+SHA-256 of the others: a file that does not match is refused.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from cl_lib import metrics
+
+COLUMNS = ["method", "strength", "strength_2", "seed", "after_task", "on_task", "accuracy"]
+FILES = ("accuracy.csv", "search.csv", "arrays.npz")
+DIGITS = 6  # of an accuracy in a file; a test set has at most 20,800 images
+
+
+class CorruptResult(ValueError):
+    """A cached file is not what its manifest says."""
+
+
+def folder() -> Path:
+    """Where results lie: ``CL_LIB_RESULTS``, or ``results`` beside the package's source."""
+    named = os.environ.get("CL_LIB_RESULTS")
+    return Path(named) if named else Path(__file__).parents[1] / "results"
+
+
+def load(name: str, *, root: Path | None = None) -> "Cached":
+    """The cached runs of an experiment, checked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is cached under that name.
+    CorruptResult
+        If a file is missing or not the one the manifest names.
+    """
+    path = (root or folder()) / name
+    try:
+        manifest = json.loads((path / "manifest.json").read_text("utf8"))
+    except FileNotFoundError:
+        known = sorted(p.parent.name for p in path.parent.glob("*/manifest.json"))
+        raise FileNotFoundError(
+            f"no results for {name!r} in {path.parent}; there are {', '.join(known) or 'none'}. "
+            f"Make them with: python -m cl_lib run {name}"
+        ) from None
+    except ValueError as error:
+        raise CorruptResult(f"{path / 'manifest.json'} is no JSON ({error}); {_again(name)}") from None
+    contents = {file: _checked(path / file, digest, name) for file, digest in manifest["files"].items()}
+    tables = [pd.read_csv(io.BytesIO(contents[file])) for file in FILES[:2]]
+    return Cached(name, *tables, load_arrays(contents["arrays.npz"]), manifest)
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Cached runs of one experiment.
+
+    Attributes
+    ----------
+    accuracy, search_table : DataFrame
+        Tidy tables with the columns :data:`COLUMNS`; tasks are counted from 1.
+    arrays : dict of array
+        What else was kept, by ``method/what``, replicas first.
+    manifest : dict
+    """
+
+    name: str
+    accuracy: pd.DataFrame
+    search_table: pd.DataFrame
+    arrays: dict[str, np.ndarray]
+    manifest: dict = field(repr=False)
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods, in the order of the declaration."""
+        return tuple(self.manifest["methods"])
+
+    def matrix(self, method: str) -> np.ndarray:
+        """Accuracy after task i on task j at the chosen strength, ``(R, T, T)``."""
+        self._known(method)
+        return to_matrices(self.accuracy[self.accuracy["method"] == method])
+
+    def average(self, method: str) -> np.ndarray:
+        """Average accuracy after the last task, ``(R,)``."""
+        return metrics.average_accuracy(self.matrix(method))
+
+    def strength(self, method: str) -> tuple[float, ...]:
+        """The strengths chosen on validation data; empty for a method without any."""
+        self._known(method)
+        return tuple(self.manifest["methods"][method]["chosen"])
+
+    def search(self, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """The search: strengths ``(S, k)`` and average validation accuracies ``(S, R)``.
+
+        A point that diverged has NaN.
+        """
+        self._known(method)
+        k = len(self.strength(method))
+        table = self.search_table[self.search_table["method"] == method]
+        last = table[table["after_task"] == table["after_task"].max()] if len(table) else table
+        points = last.groupby(COLUMNS[1 : 1 + k], sort=False) if k else []
+        strengths = [np.atleast_1d(key) for key, _ in points]
+        scores = [group.groupby("seed")["accuracy"].mean().to_numpy() for _, group in points]
+        return np.array(strengths, dtype=float).reshape(-1, k), np.array(scores)
+
+    def provenance(self):
+        """One small line for below a figure: on what, with how much, when."""
+        from IPython.display import Markdown
+
+        return Markdown(describe(self.manifest))
+
+    def _known(self, method: str) -> None:
+        if method not in self.manifest["methods"]:
+            raise KeyError(f"{self.name} has no method {method!r}; it has {', '.join(self.methods)}.")
+
+
+def describe(manifest: dict) -> str:
+    """How a cached result was made, in one paragraph of Markdown."""
+    budget, epochs = manifest["budget"], manifest["budget"]["epochs"]
+    images = budget["n_train"]
+    images = f"{images:,} training images a task" if images else "all training images"
+    passes = "one pass" if epochs == 1 else f"{epochs} passes"
+    seeds = len(manifest["seeds"])
+    text = (
+        f"Cached: `{manifest['experiment']}`, {passes} over {images}, {budget['width']} units, "
+        f"{seeds} seeds, strengths chosen on validation data; {manifest['devices'][0]}, "
+        f"{manifest['finished'][:10]}."
+    )
+    if manifest["profile"] != "full":
+        text += " A reduced run: the full one waits for a GPU."
+    if manifest["stale"]:
+        text += f" **Stale since {manifest['stale']['since']}:** {manifest['stale']['why']}"
+    return f"<small>{text}</small>"
+
+
+# Accuracy matrices as tidy rows, and back
+
+
+def to_rows(method: str, points, seeds, matrices) -> pd.DataFrame:
+    """Tidy rows of the replicas' accuracy matrices ``(R, T, T)``; point and seed are given for each."""
+    n_tasks = matrices.shape[-1]
+    after, on = (grid.ravel() + 1 for grid in np.indices((n_tasks, n_tasks)))
+    parts = []
+    for point, seed, matrix in zip(points, seeds, matrices, strict=True):
+        first, second = (*point, None, None)[:2]
+        values = np.round(np.asarray(matrix, float).ravel(), DIGITS)
+        columns = (method, first, second, int(seed), after, on, values)
+        parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
+    table = pd.concat(parts, ignore_index=True)
+    return table.astype({"strength": float, "strength_2": float})
+
+
+def to_matrices(table: pd.DataFrame) -> np.ndarray:
+    """Accuracy matrices ``(R, T, T)`` of the rows of one method at one point, by rising seed."""
+    n_tasks = int(table["after_task"].max())
+    ordered = table.sort_values(["seed", "after_task", "on_task"])
+    return ordered["accuracy"].to_numpy().reshape(-1, n_tasks, n_tasks)
+
+
+# Files
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict, manifest: dict) -> None:
+    """Write a result: the data files, then the manifest that names their SHA-256."""
+    contents = {
+        "accuracy.csv": _csv(accuracy),
+        "search.csv": _csv(search),
+        "arrays.npz": pack_arrays(arrays),
+    }
+    for file, content in contents.items():
+        write_atomically(path / file, content)
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+    text = json.dumps({**manifest, "files": digests}, indent=1, allow_nan=False)
+    write_atomically(path / "manifest.json", (text + "\n").encode())
+
+
+def pack_arrays(arrays: dict[str, np.ndarray]) -> bytes:
+    """The bytes of an NPZ file without pickle."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()
+
+
+def load_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """Arrays of an NPZ file; pickled objects are refused.
+
+    Raises
+    ------
+    CorruptResult
+        If the bytes are no NPZ file, or one whose checksums are wrong.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as packed:
+            return {name: packed[name] for name in packed.files}
+    except (BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+        raise CorruptResult(f"no valid NPZ file: {error}") from error
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.reindex(columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
+
+
+def _checked(path: Path, digest: str, name: str) -> bytes:
+    if not path.is_file():
+        raise CorruptResult(f"{path} is missing; {_again(name)}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CorruptResult(f"{path} does not have the SHA-256 that its manifest names; {_again(name)}")
+    return content
+
+
+def _again(name: str) -> str:
+    return f"restore it with git, or make it again with: python -m cl_lib run {name}"

@@ -1,0 +1,303 @@
+"""Run experiments so that nothing that was finished is lost, alone, side by side or on a cluster.
+
+Each unit is written atomically when it is done, under a name that says what was computed. A run looks
+for these files first, so one that was killed goes on where it stopped and ends with the same numbers.
+A lock for each unit lets several runs share the work; the system frees it when its holder dies.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from cl_lib import data, metrics, results
+from cl_lib.downloads import SOURCES
+from cl_lib.experiments import EXPERIMENTS, Budget, Experiment, Point
+from cl_lib.results import CorruptResult
+from cl_lib.units import Outcome, Unit, choose, run_twin, run_unit, search_units, test_units
+
+WAIT = 0.5  # seconds between looks at units that another run has in hand
+
+
+@dataclass(frozen=True)
+class Store:
+    """Outcomes of units, one file each."""
+
+    path: Path
+
+    def read(self, unit: Unit) -> Outcome | None:
+        """A finished outcome; a file that is damaged counts as not finished."""
+        file = self.path / f"{unit.key}.npz"
+        if not file.is_file():
+            return None
+        try:
+            return Outcome.unpack(file.read_bytes())
+        except CorruptResult as error:
+            tqdm.write(f"{file} is damaged and is made again: {error}")
+            file.unlink(missing_ok=True)
+            return None
+
+    def write(self, unit: Unit, outcome: Outcome) -> None:
+        """Keep an outcome."""
+        results.write_atomically(self.path / f"{unit.key}.npz", outcome.pack())
+
+    def lock(self, unit: Unit) -> FileLock:
+        """The right to compute a unit; it ends with the process that has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / f"{unit.key}.lock")
+
+
+def run(
+    name: str,
+    *,
+    profile: str,
+    seeds: int | None = None,
+    device: str = "auto",
+    scheduler: str | None = None,
+    progress: bool | None = None,
+    root: Path | None = None,
+) -> Path:
+    """Run an experiment, or what is left of it, and write its result.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`cl_lib.experiments.EXPERIMENTS`.
+    profile : {"full", "cpu", "quick"}
+    seeds : int, optional
+        Other than the profile's number of final seeds.
+    device : str
+    scheduler : str, optional
+        Address of a Dask scheduler, to which the units are sent.
+    progress : bool, optional
+        Show a bar; default: on a terminal only.
+    root : Path, optional
+        Folder of results. Quick ones go into its folder ``.quick``.
+
+    Returns
+    -------
+    Path
+        Folder of the result.
+    """
+    experiment = find(name)
+    budget = experiment.budgets[profile]
+    if seeds is not None:
+        if seeds < 2:
+            raise ValueError(f"seeds is {seeds}, but an interval needs 2 or more.")
+        budget = replace(budget, seeds=seeds)
+    root = root or results.folder()
+    store = Store(root / ".units" / name)
+    compute = Here(device) if scheduler is None else Cluster(scheduler, device)
+    searching = search_units(experiment, profile, budget)
+    final_effort = sum(u.effort for u in test_units(experiment, profile, budget, _first_points(experiment)))
+    total = final_effort + sum(unit.effort for unit in searching)
+    disable = None if progress is None else not progress
+    with tqdm(total=total, desc=name, unit="work", disable=disable, bar_format=_BAR) as bar:
+        searched = _finish(searching, store, compute, bar)
+        chosen = choose(experiment, profile, budget, searched)
+        final = _finish(test_units(experiment, profile, budget, chosen), store, compute, bar)
+    path = (root / ".quick" if profile == "quick" else root) / name
+    with FileLock(store.path / "result.lock"):
+        _write(path, experiment, profile, budget, chosen, searched, final)
+    return path
+
+
+_BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
+
+
+def find(name: str) -> Experiment:
+    """The experiment of that name."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"name is {name!r}, but must be one of {', '.join(EXPERIMENTS)}.")
+    return EXPERIMENTS[name]
+
+
+def _first_points(experiment: Experiment) -> dict[str, Point]:
+    return {c.name: c.grid[0] for c in experiment.contenders}
+
+
+@dataclass(frozen=True)
+class Here:
+    """Compute in this process, one unit after the other."""
+
+    device: str
+    at_once: int = 1
+
+    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Outcome]]:
+        """Yield each unit with its outcome."""
+        for unit in units:
+            yield unit, run_unit(unit, self.device)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Send units to a Dask cluster, which runs one again if its worker dies."""
+
+    address: str
+    device: str
+    at_once: int = 1000
+
+    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Outcome]]:
+        """Yield each unit with its outcome, in the order in which they finish."""
+        try:
+            from dask.distributed import Client, as_completed
+        except ImportError:
+            raise ImportError(
+                "scheduler needs the package distributed: pip install dask distributed."
+            ) from None
+        with Client(self.address, set_as_default=False) as client:
+            futures = {
+                client.submit(run_unit, unit, self.device, key=unit.key, pure=False): unit for unit in units
+            }
+            for future in as_completed(list(futures)):
+                yield futures[future], future.result()
+
+
+def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm) -> dict[Unit, Outcome]:
+    """All outcomes: those that are there, those computed now, those that other runs finish."""
+    outcomes: dict[Unit, Outcome] = {}
+
+    def done(unit: Unit, outcome: Outcome) -> None:
+        outcomes[unit] = outcome
+        bar.update(unit.effort)
+
+    while missing := [unit for unit in units if unit not in outcomes]:
+        with ExitStack() as locks:
+            mine, known = _claim(missing, store, compute.at_once, locks)
+            for unit, outcome in known.items():
+                done(unit, outcome)
+            for unit, outcome in compute(mine):
+                store.write(unit, outcome)
+                done(unit, outcome)
+        if not mine and not known:
+            time.sleep(WAIT)
+    return outcomes
+
+
+def _claim(
+    units: list[Unit], store: Store, at_once: int, locks: ExitStack
+) -> tuple[list[Unit], dict[Unit, Outcome]]:
+    """Units to compute now, whose locks are held, and the outcomes that are there already."""
+    mine, known = [], {}
+    for unit in units:
+        outcome = store.read(unit)
+        if outcome is None and len(mine) < at_once:
+            try:
+                locks.enter_context(store.lock(unit).acquire(blocking=False))
+            except Timeout:
+                continue
+            outcome = store.read(unit)  # it may have been finished since the first look
+            if outcome is None:
+                mine.append(unit)
+        if outcome is not None:
+            known[unit] = outcome
+    return mine, known
+
+
+def _write(
+    path: Path,
+    experiment: Experiment,
+    profile: str,
+    budget: Budget,
+    chosen: dict[str, Point],
+    searched: dict[Unit, Outcome],
+    final: dict[Unit, Outcome],
+) -> None:
+    """Put the outcomes together and write the result."""
+    arrays: dict[str, list[np.ndarray]] = {}
+    for unit, outcome in final.items():
+        for what, array in outcome.arrays.items():
+            arrays.setdefault(f"{unit.contender}/{what}", []).append(array)
+    by_line: dict[str, list[np.ndarray]] = {}
+    for unit, outcome in final.items():
+        by_line.setdefault(unit.contender, []).append(outcome.accuracy)
+    records = [outcome.record for outcome in (*searched.values(), *final.values())]
+    summary = {
+        name: {"chosen": list(chosen[name]), **summarise(np.concatenate(parts))}
+        for name, parts in by_line.items()
+    }
+    manifest = {
+        "schema": 1,
+        "title": experiment.title,
+        **experiment.declaration(profile),
+        "seeds": list(range(budget.seeds)),
+        "methods": summary,
+        "devices": sorted({record["device"] for record in records}),
+        "compute_seconds": round(sum(record["seconds"] for record in records), 1),
+        "peak_mib": max(record["peak_mib"] for record in records),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "git": git_state(),
+        "data_sha256": data_digests(experiment.dataset),
+        "twin": run_twin(experiment),
+        "stale": None,
+    }
+    manifest["budget"]["seeds"] = budget.seeds
+    tables = [_table(outcomes) for outcomes in (final, searched)]
+    results.save(path, *tables, {k: np.concatenate(v) for k, v in arrays.items()}, manifest)
+
+
+def _table(outcomes: dict[Unit, Outcome]):
+    import pandas as pd
+
+    parts = []
+    for unit, outcome in outcomes.items():
+        replicas = [(point, seed) for point in unit.points for seed in unit.seeds]
+        points, seeds = zip(*replicas, strict=True)
+        parts.append(results.to_rows(unit.contender, points, seeds, outcome.accuracy))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=results.COLUMNS)
+
+
+def summarise(matrices: np.ndarray) -> dict:
+    """Numbers of a method for the manifest: of accuracy matrices ``(R, T, T)``, means and intervals."""
+    averages = metrics.average_accuracy(matrices)
+    learned = np.diagonal(matrices, axis1=1, axis2=2)
+    return {
+        "average": _interval(averages),
+        "average_by_seed": np.round(averages, 6).tolist(),
+        "final": [_interval(column) for column in matrices[:, -1].T],
+        "when_learned": [_interval(column) for column in learned.T],
+    }
+
+
+def _interval(values: np.ndarray) -> dict[str, float]:
+    found = metrics.interval(values)
+    return {key: round(getattr(found, key), 6) for key in ("mean", "low", "high")}
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "numpy")
+    return {"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in names}}
+
+
+def git_state() -> dict:
+    """The commit, and whether tracked files differ from it; ``None`` outside a repository."""
+
+    def git(*arguments: str) -> str | None:
+        here = Path(__file__).parent
+        try:
+            found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return found.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
+
+
+def data_digests(name: str) -> dict[str, str]:
+    """SHA-256 of the files of a data set; of the pixels for digits, which comes without files."""
+    if name in SOURCES:
+        digests = SOURCES[name].sha256
+        return {file: digests[file] for file in SOURCES[name].files}
+    return {"pixels": hashlib.sha256(data.load(name).train.x.numpy().tobytes()).hexdigest()}

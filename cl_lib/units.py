@@ -1,0 +1,254 @@
+"""Units of work of an experiment: what is trained at once, and what an interruption can lose.
+
+A unit is one method at some points of its grid, with some seeds. It is a pure function of its
+declaration, so it can run anywhere and again.
+"""
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from cl_lib import metrics
+from cl_lib.data import Dataset, load
+from cl_lib.experiments import EXPERIMENTS, Budget, Experiment, Point
+from cl_lib.results import load_arrays, pack_arrays
+from cl_lib.training import fit
+
+FIRST_SEARCH_SEED = 1000
+SEARCH_STREAM, TEST_STREAM = 1, 0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One call of :func:`cl_lib.fit`: all ``points`` with all ``seeds``."""
+
+    experiment: str
+    profile: str
+    budget: Budget
+    stage: str
+    contender: str
+    points: tuple[Point, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """A name that is another one for every other computation."""
+        experiment = EXPERIMENTS[self.experiment]
+        content = asdict(self) | {"training": dict(experiment.training), "dataset": self.dataset}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return f"{self.stage}-{digest}"
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set; twins train on digits."""
+        return "digits" if self.profile == "twin" else EXPERIMENTS[self.experiment].dataset
+
+    @property
+    def n_replicas(self) -> int:
+        """Networks trained at once."""
+        return len(self.points) * len(self.seeds)
+
+    @property
+    def effort(self) -> float:
+        """Rough measure of its cost, for the estimate of the time that is left."""
+        width = EXPERIMENTS[self.experiment].contender(self.contender).width or self.budget.width
+        more = 3 if self.contender == "joint" else 1
+        return self.n_replicas * self.budget.epochs * width * more
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a unit leaves: matrices ``(R, T, T)``, other arrays, and how it was made."""
+
+    accuracy: np.ndarray
+    arrays: dict[str, np.ndarray]
+    record: dict
+
+    def pack(self) -> bytes:
+        """As the bytes of an NPZ file."""
+        record = np.frombuffer(json.dumps(self.record).encode(), np.uint8)
+        return pack_arrays({"accuracy": self.accuracy, "record": record, **self.arrays})
+
+    @staticmethod
+    def unpack(content: bytes) -> "Outcome":
+        """Read what :meth:`pack` wrote; raises :class:`cl_lib.results.CorruptResult`."""
+        arrays = load_arrays(content)
+        record = json.loads(arrays.pop("record").tobytes())
+        return Outcome(arrays.pop("accuracy"), arrays, record)
+
+
+def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[Unit]:
+    """The search for strengths, for every contender that has a choice."""
+    seeds = tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + budget.search_seeds))
+    per_unit = max(1, budget.chunk // len(seeds))
+    units = []
+    for contender in experiment.lines(profile):
+        points = contender.candidates(budget)
+        for some in _chunks(points, per_unit) if len(points) > 1 else ():
+            units.append(Unit(experiment.name, profile, budget, "search", contender.name, some, seeds))
+    return units
+
+
+def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point]) -> list[Unit]:
+    """The final runs, each contender at its chosen point."""
+    groups = _chunks(tuple(range(budget.seeds)), budget.chunk)
+    return [
+        Unit(experiment.name, profile, budget, "test", contender.name, (chosen[contender.name],), seeds)
+        for contender in experiment.lines(profile)
+        for seeds in groups
+    ]
+
+
+def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[Unit, Outcome]) -> dict:
+    """The point of each contender with the best mean validation accuracy; one that diverged never is."""
+    chosen = {c.name: c.candidates(budget)[0] for c in experiment.lines(profile)}
+    best = dict.fromkeys(chosen, -np.inf)
+    for unit, outcome in outcomes.items():
+        scores = metrics.average_accuracy(outcome.accuracy).reshape(len(unit.points), -1).mean(1)
+        for point, score in zip(unit.points, scores, strict=True):
+            if score > best[unit.contender]:
+                chosen[unit.contender], best[unit.contender] = point, score
+    return chosen
+
+
+def run_unit(unit: Unit, device: str = "auto") -> Outcome:
+    """Train a unit. A point of a search that diverges gets NaN, the others what they would get alone.
+
+    Raises
+    ------
+    FloatingPointError
+        If a final run diverges.
+    """
+    started = time.perf_counter()
+    try:
+        run, arrays, used = _train(unit, device)
+        accuracy = run.accuracy
+    except FloatingPointError:
+        if unit.stage != "search":
+            raise
+        accuracy, arrays, used = _point_by_point(unit, device), {}, device
+    return Outcome(accuracy, arrays, _record(used, time.perf_counter() - started))
+
+
+def _train(unit: Unit, device: str):
+    experiment = EXPERIMENTS[unit.experiment]
+    contender = experiment.contender(unit.contender)
+    searching = unit.stage == "search"
+    stream_seed = SEARCH_STREAM if searching else TEST_STREAM
+    stream = experiment.stream(_dataset(unit.dataset), unit.budget, stream_seed)
+    width = contender.width or unit.budget.width
+    run = fit(
+        lambda: experiment.network(stream, width),
+        stream,
+        contender.build(unit.points),
+        epochs=unit.budget.epochs,
+        batch_size=unit.budget.batch_size,
+        seeds=unit.seeds,
+        evaluate="validation" if searching else "test",
+        curve_every=None if searching else experiment.curve_every,
+        device=device,
+        progress=False,
+        **experiment.training,
+    )
+    arrays = {} if searching else _kept(experiment, run, stream)
+    return run, arrays, str(next(iter(run.params.values())).device)
+
+
+def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
+    arrays = experiment.measure(run, stream) if experiment.measure else {}
+    if run.curves is not None:
+        arrays |= {
+            "curve": run.curves.accuracy.astype(np.float32),
+            "curve_step": np.tile(run.curves.step, (len(run.seeds), 1)),
+        }
+    sizes = [p.double().flatten(1).square().mean(1).cpu() for p in run.params.values()]
+    return arrays | {"weight_size": torch.stack(sizes, 1).mean(1).sqrt().numpy()}
+
+
+def _point_by_point(unit: Unit, device: str) -> np.ndarray:
+    parts, shape = [], None
+    for point in unit.points:
+        alone = Unit(**{**vars(unit), "points": (point,)})
+        try:
+            parts.append(_train(alone, device)[0].accuracy)
+            shape = parts[-1].shape
+        except FloatingPointError:
+            parts.append(None)
+    if shape is None:
+        raise FloatingPointError(f"{unit.contender} diverged at every strength of its grid; lower them.")
+    return np.concatenate([np.full(shape, np.nan) if part is None else part for part in parts])
+
+
+def _record(device: str, seconds: float) -> dict:
+    """How a unit was made."""
+    if device.startswith("cuda"):
+        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+    else:
+        name = f"{processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+        unit_of = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_of
+    return {"device": name, "seconds": round(seconds, 3), "peak_mib": round(peak / 2**20)}
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf8") as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=2)
+def _dataset(name: str) -> Dataset:
+    return load(name)
+
+
+def _chunks(items: tuple, size: int) -> list[tuple]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+# Twins
+
+
+def twin_units(experiment: Experiment) -> Iterator[Unit]:
+    """A few seconds of the same experiment, on digits: each contender at the middle of its grid."""
+    budget = experiment.budgets["twin"]
+    seeds = tuple(range(budget.seeds))
+    for contender in experiment.lines("twin"):
+        point = contender.grid[len(contender.grid) // 2]
+        yield Unit(experiment.name, "twin", budget, "test", contender.name, (point,), seeds)
+
+
+def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
+    """How the experiment's code behaves: for each contender an accuracy and the size of the weights."""
+    behaviour = {}
+    for unit in twin_units(experiment):
+        run, arrays, _ = _train(unit, "cpu")
+        behaviour[unit.contender] = {
+            "accuracy": round(float(run.accuracy.mean()), 6),
+            "weight_size": round(float(arrays["weight_size"].mean()), 8),
+        }
+    return behaviour
+
+
+def differences(stored: dict, found: dict, *, accuracy: float = 0.02, weight_size: float = 1e-3) -> list[str]:
+    """What differs between two behaviours: accuracies in points, sizes of weights relatively."""
+    lines = [f"{name}: only in one of both" for name in sorted(stored.keys() ^ found.keys())]
+    for name in sorted(stored.keys() & found.keys()):
+        old, new = stored[name], found[name]
+        if abs(old["accuracy"] - new["accuracy"]) > accuracy:
+            lines.append(f"{name}: accuracy {old['accuracy']:.4f}, now {new['accuracy']:.4f}")
+        if abs(old["weight_size"] - new["weight_size"]) > weight_size * old["weight_size"]:
+            lines.append(f"{name}: size of weights {old['weight_size']:.6g}, now {new['weight_size']:.6g}")
+    return lines
