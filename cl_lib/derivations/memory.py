@@ -4,8 +4,6 @@ A task C comes after A and B of :mod:`cl_lib.derivations.three_weights`, whose s
 weight left. A point here is three weights and, fourth, the memory unit of C.
 """
 
-import itertools
-
 import sympy as sp
 
 from cl_lib.derivations.three_weights import LAM, THETA, gradient_flow_limit, quadratic_penalty
@@ -64,19 +62,17 @@ def plain_share(speed=SPEED):
 def signed_share(residual, speed=SPEED):
     r"""The same for a unit that moves by signed steps, :math:`\dot m=-s\,\mathrm{sign}\,r`.
 
-    With :math:`\dot r=-2r-s` from :math:`r_0>0`, solved for the time :math:`t^*` at which r is zero:
+    With :math:`\dot r=-2r-s` from :math:`r_0>0` the residual is gone at
+    :math:`t^*=\int_0^{r_0}\frac{dr}{2r+s}`, so that
 
     .. math:: \frac{st^*}{r_0}=\frac{s}{2r_0}\log\Big(1+\frac{2r_0}s\Big)
 
     s is :math:`\varepsilon/\eta`, the unit's step over the learning rate of the weights. Unlike
-    :func:`plain_share` it depends on the residual: the larger the loss, the less a fixed step does.
+    :func:`plain_share` it depends on the residual: the larger the gap, the smaller the part of a fixed step.
     """
-    time = sp.Symbol("t", nonnegative=True)
-    r = sp.Function("r")
-    flow = sp.Eq(r(time).diff(time), -2 * r(time) - speed)
-    path = sp.dsolve(flow, r(time), ics={r(0): residual}).rhs
-    (arrival,) = sp.solve(path, time)
-    return sp.simplify(speed * arrival / residual)
+    r = sp.Symbol("r", positive=True)
+    twice_arrival = sp.integrate(2 / (2 * r + speed), (r, 0, residual))
+    return speed * sp.logcombine(twice_arrival, force=True) / (2 * residual)
 
 
 def signed_step(signs):
@@ -119,7 +115,7 @@ def random_signs(values):
         raise ValueError("values is empty; give at least one number to put a sign in front of.")
     sums = [
         sum(sign * v for sign, v in zip(signs, values, strict=True))
-        for signs in itertools.product((1, -1), repeat=len(values))
+        for signs in sp.cartes((1, -1), repeat=len(values))
     ]
     share = sp.Rational(1, len(sums))
     return sp.expand(share * sum(sums)), sp.expand(share * sum(s**2 for s in sums))
@@ -134,5 +130,5 @@ def silencing_shift(weights, bias):
     enumerates the corners. At or below that shift the unit is gated: no input reaches it, and
     neither does a gradient reach its weights.
     """
-    corners = itertools.product((0, 1), repeat=len(weights))
+    corners = sp.cartes((0, 1), repeat=len(weights))
     return -bias - max(sum(w * x for w, x in zip(weights, corner, strict=True)) for corner in corners)
