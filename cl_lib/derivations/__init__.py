@@ -1,4 +1,4 @@
-r"""The algebra of the book in sympy: every formula that a chapter proves, exact and importable."""
+"""The algebra of the book in sympy: every formula that a chapter proves, exact and importable."""
 
 from cl_lib.derivations.bayes import (
     fisher_estimates,
@@ -25,6 +25,20 @@ from cl_lib.derivations.mas import (
     taylor_step,
     turning_output,
 )
+from cl_lib.derivations.memory import (
+    AFTER_A_AND_B,
+    FISHER_A_AND_B,
+    MEMORY,
+    SPEED,
+    loss_c,
+    plain_share,
+    random_signs,
+    signed_share,
+    signed_step,
+    silencing_shift,
+    with_memory,
+    without_memory,
+)
 from cl_lib.derivations.three_weights import (
     LAM,
     THETA,
@@ -46,7 +60,11 @@ from cl_lib.derivations.three_weights import (
 )
 
 __all__ = [
+    "AFTER_A_AND_B",
+    "FISHER_A_AND_B",
     "LAM",
+    "MEMORY",
+    "SPEED",
     "THETA",
     "absolute_and_square",
     "batch_cancels",
@@ -65,18 +83,24 @@ __all__ = [
     "linear_net",
     "loss_a",
     "loss_b",
+    "loss_c",
     "mas_importance",
     "mas_of_logistic",
     "mean_is_best",
     "merge",
     "negative_log_posterior",
     "penalised_minimiser",
+    "plain_share",
     "proximal_step",
     "quadratic_penalty",
+    "random_signs",
     "rotated_bowl",
     "scaled_outputs",
     "sequential_equals_joint",
     "sigmoid",
+    "signed_share",
+    "signed_step",
+    "silencing_shift",
     "squared_norm_gradient",
     "squares_at_a_stationary_point",
     "stable_steps",
@@ -84,4 +108,6 @@ __all__ = [
     "turning_output",
     "two_anchors_or_one",
     "value_at",
+    "with_memory",
+    "without_memory",
 ]
