@@ -12,6 +12,19 @@ from cl_lib.derivations.bayes import (
     sigmoid,
     squares_at_a_stationary_point,
 )
+from cl_lib.derivations.selfless import (
+    after_b,
+    best_strength,
+    competition,
+    discounts,
+    fisher_of_units,
+    inhibition,
+    inhibition_gradient,
+    loss_a_of_units,
+    losses_by_inhibition,
+    neighbourhood_share,
+    unit_circle,
+)
 from cl_lib.derivations.three_weights import (
     LAM,
     THETA,
@@ -60,4 +73,15 @@ __all__ = [
     "stable_steps",
     "two_anchors_or_one",
     "value_at",
+    "after_b",
+    "best_strength",
+    "competition",
+    "discounts",
+    "fisher_of_units",
+    "inhibition",
+    "inhibition_gradient",
+    "loss_a_of_units",
+    "losses_by_inhibition",
+    "neighbourhood_share",
+    "unit_circle",
 ]
