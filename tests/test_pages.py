@@ -14,7 +14,7 @@ from conftest import BOOK, ROOT
 
 PAGES = sorted(check_site.toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))))
 SOURCES = {page: (BOOK / f"{page}.md").read_text("utf8") for page in PAGES}
-CHAPTERS = ["forgetting", "ewc"]
+CHAPTERS = ["forgetting", "ewc", "slnid"]
 MEDIAN_LINES, MAX_LINES = 6, 25
 ALT_LENGTHS = range(40, 251)
 
