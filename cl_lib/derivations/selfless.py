@@ -83,6 +83,7 @@ def unit_circle(t):
     From one unit alone, (1, 0) at t = 0, to both alike at :math:`t=\sqrt2-1`. With θ₂ = c, θ₃ = s
     they all solve A.
     """
+    t = sp.sympify(t)
     return (1 - t**2) / (1 + t**2), 2 * t / (1 + t**2)
 
 
