@@ -507,9 +507,9 @@ EXPERIMENTS = {
         *(_selfless(width) for width in (64, 128)),
         Experiment(
             name="width",
-            title="Forgetting against width: permuted MNIST, three tasks",
+            title="Forgetting against width: permuted MNIST, five tasks",
             dataset="mnist",
-            stream=partial(permuted, n_tasks=3),
+            stream=partial(permuted, n_tasks=5),
             network=mlp,
             contenders=_widths(),
             budgets=_budgets(
@@ -527,7 +527,7 @@ EXPERIMENTS = {
                 ),
             ),
             training=_SGD,
-            curve_every=30,
+            curve_every=60,
         ),
         Experiment(
             name="mas-inputs",
