@@ -519,7 +519,7 @@ EXPERIMENTS = {
                     2,
                     epochs=2,
                     batch_size=64,
-                    n_train=3000,
+                    n_train=6000,
                     n_test=1000,
                     width=100,
                     chunk=8,
