@@ -517,8 +517,8 @@ EXPERIMENTS = {
                 Budget(
                     5,
                     2,
-                    epochs=2,
-                    batch_size=64,
+                    epochs=3,
+                    batch_size=32,
                     n_train=6000,
                     n_test=1000,
                     width=100,
