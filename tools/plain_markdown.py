@@ -179,8 +179,8 @@ class PageConverter:
             return f"$$\n{token.content.strip()} \\tag{{{number}}}\n$$"
         if token.type == "math_block" or (token.type == "fence" and not directive):
             return block
-        if token.type == "amsmath" and block.startswith(r"\begin{") and "*}" in block.splitlines()[0]:
-            return block
+        if token.type == "amsmath" and token.meta["numbered"] == "*":
+            return token.content.strip()
         if directive and directive.name in self.boxes:
             return self.boxes[directive.name](directive)
         if directive or token.type.removesuffix("_open") not in PLAIN_BLOCKS:

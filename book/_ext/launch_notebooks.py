@@ -43,6 +43,14 @@ def _choose_repository(app, config):
     options["repository_url"] = repository(options.get("repository_url", ""), os.environ)
 
 
+def _copy_notebooks(app):
+    if app.builder.format == "html":
+        downloads = Path(app.outdir) / "_downloads"
+        downloads.mkdir(parents=True, exist_ok=True)
+        for notebook in (Path(app.srcdir).parent / FOLDER).glob("*.ipynb"):
+            shutil.copyfile(notebook, downloads / notebook.name)
+
+
 def _add_buttons(app, page, template, context, doctree):
     buttons = context.get("header_buttons")
     if not buttons or "kernelspec" not in app.env.metadata.get(page, {}):
@@ -59,9 +67,6 @@ def _add_buttons(app, page, template, context, doctree):
     rocket = {"type": "group", "tooltip": "Run this page", "icon": "fas fa-rocket", "label": "launch-buttons"}
     buttons.insert(0, {**rocket, "buttons": [colab, binder]})
 
-    copy = Path(app.outdir) / "_downloads" / notebook.name
-    copy.parent.mkdir(exist_ok=True)
-    shutil.copyfile(notebook, copy)
     url = context["pathto"](f"_downloads/{notebook.name}", 1)
     for group in buttons:
         if group.get("label") == "download-buttons":
@@ -71,5 +76,6 @@ def _add_buttons(app, page, template, context, doctree):
 def setup(app):
     """Choose the repository before the theme reads it, and add the buttons after the theme's own."""
     app.connect("config-inited", _choose_repository)
+    app.connect("builder-inited", _copy_notebooks)
     app.connect("html-page-context", _add_buttons, priority=PRIORITY)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
