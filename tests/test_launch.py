@@ -23,7 +23,7 @@ repository: {{url: {REPOSITORY}, branch: main, path_to_book: book}}
 sphinx:
   local_extensions: {{launch_notebooks: {BOOK}/_ext}}
 """
-KERNEL = "---\nkernelspec: {name: python3, display_name: Python 3}\n---\n"
+KERNEL = "---\nfile_format: mystnb\nkernelspec: {name: python3, display_name: Python 3}\n---\n"
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def tiny(tmp_path, monkeypatch):
     (tmp_path / "book" / "_config.yml").write_text(TINY)
     (tmp_path / "book" / "_toc.yml").write_text("{format: jb-book, root: index, chapters: [{file: run}]}")
     (tmp_path / "book" / "index.md").write_text("# Text\n")
-    (tmp_path / "book" / "run.md").write_text(f"{KERNEL}# Run\n\n```{{code-cell}} python\n1\n```\n")
+    (tmp_path / "book" / "run.md").write_text(f"{KERNEL}# Run\n")
     (tmp_path / "notebooks" / "run.ipynb").write_text("{}")
     return tmp_path
 
@@ -160,7 +160,7 @@ def test_a_failed_installation_says_what_to_do(first_cell, tmp_path, monkeypatch
         first_cell(there=False)
     message = str(failure.value)
     assert "git clone" in message and "nowhere" in message
-    assert f"tag v1.2 at {tmp_path / 'nowhere'}" in message
+    assert f"a tag v1.2 at {tmp_path / 'nowhere'}" in message
     assert f"unpack it as {tmp_path / 'book'}" in message
 
 

@@ -39,8 +39,8 @@ if importlib.util.find_spec("cl_lib") is None:
         if failure:
             raise RuntimeError(
                 f"`{{' '.join(step)}}` failed:\\n{{failure[-2000:]}}\\n"
-                f"Is there internet access, is git installed, and is there a "
-                f"tag {{VERSION}} at {{source}}? If not, download the repository, "
+                f"Is there internet access, is git installed, is there a tag "
+                f"{{VERSION}} at {{source}}? If not, download the repository, "
                 f"unpack it as {{FOLDER}}, and run this cell again."
             )
     importlib.invalidate_caches()
