@@ -1,7 +1,7 @@
 """The notebooks: in step with the book, free of MyST, and right about the site they link to."""
 
+import base64
 import functools
-import json
 import re
 import shutil
 
@@ -172,13 +172,36 @@ def test_works_are_cited_as_on_the_site(built_book, book, name):
 
 
 def test_pictures_are_those_of_the_widgets(book):
-    for widget in (BOOK / "assets" / "widgets").glob("*.html"):
-        if f"assets/widgets/{widget.name}" in "".join(book.sources[name] for name in NAMES):
-            alt, data = book.picture(f"assets/widgets/{widget.name}")
-            assert 40 <= len(alt) <= 400
-            assert data.startswith("data:image/png;base64,iVBORw0KGgo")
-    used = "".join(json.dumps(read(name)) for name in NAMES)
-    assert used.count("data:image/png") == used.count("this figure is interactive")
+    used = "".join(markdown_of(name) for name in NAMES)
+    assert used.count("data:image/png;base64,iVBORw0KGgo") == used.count("this figure is interactive") > 0
+    stored = [base64.b64encode(png.read_bytes()).decode() for png in (FOLDER / "pictures").iterdir()]
+    assert [data[:40] for data in stored if data not in used] == [], "a picture of an older drawing"
+    texts = re.findall(r'<img width="480" alt="([^"]*)"', used)
+    assert texts and all(40 <= len(text) <= 400 for text in texts)
+
+
+def test_a_changed_drawing_is_drawn_again(tmp_path, monkeypatch):
+    for name in ("book", "_config.yml", "_toc.yml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    drawn = []
+
+    def draw(svg, png):
+        drawn.append(svg)
+        png.parent.mkdir(parents=True)
+        png.write_bytes(b"picture")
+
+    monkeypatch.setattr(book_facts, "draw", draw)
+    book = book_facts.Book(tmp_path)
+    for _ in range(2):
+        alt, data = book.picture("assets/widgets/three-weights.html")
+    assert len(drawn) == 1 and drawn[0].startswith("<svg") and alt in drawn[0]
+    assert data == "data:image/png;base64," + base64.b64encode(b"picture").decode()
+
+
+def test_a_missing_browser_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(book_facts.shutil, "which", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="install chromium and run `make notebooks`"):
+        book_facts.draw("<svg></svg>", tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
