@@ -165,8 +165,9 @@ def open_and_run(url, notebook):
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         page.locator('.jp-Toolbar-kernelStatus[title*="Idle" i], [data-status="idle"]').first.wait_for()
         seconds = time.perf_counter()
+        page.locator(".jp-Notebook .jp-CodeCell").first.click()  # the menu acts on what has the focus
         page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+        page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
         executed = wait_until_saved(page, notebook)
         print(f"{notebook.name}: ran in JupyterLab in {time.perf_counter() - seconds:.0f} s", flush=True)
         if found := problems(executed):
