@@ -65,6 +65,9 @@ def _split(scenario: str, method: str, paper: float, source: str, where: str, at
     return Claim(text, paper, source, where, f"split-mnist-{scenario}", average(method), at_most)
 
 
+#: The rows of the table.
+#:
+#: :meta hide-value:
 CLAIMS = (
     Claim(
         "permuted MNIST, 10 tasks, EWC",

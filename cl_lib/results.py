@@ -21,7 +21,9 @@ import pandas as pd
 
 from cl_lib import metrics
 
+#: Columns of the tidy tables.
 COLUMNS = ["method", "strength", "strength_2", "seed", "after_task", "on_task", "accuracy"]
+#: What lies beside the manifest.
 FILES = ("accuracy.csv", "search.csv", "arrays.npz")
 DIGITS = 6  # of an accuracy in a file; a test set has at most 20,800 images
 
