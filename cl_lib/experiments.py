@@ -38,8 +38,8 @@ from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input
 from cl_lib.runs import Run
 from cl_lib.streams import Stream, Task, some
 
-#: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes; the twin
-#: takes seconds.
+#: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes,
+#: ``twin`` for seconds.
 PROFILES = ("full", "cpu", "quick", "twin")
 Point = tuple[float, ...]
 
