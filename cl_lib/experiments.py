@@ -38,6 +38,8 @@ from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input
 from cl_lib.runs import Run
 from cl_lib.streams import Stream, Task, some
 
+#: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes,
+#: ``twin`` for seconds.
 PROFILES = ("full", "cpu", "quick", "twin")
 Point = tuple[float, ...]
 
@@ -110,7 +112,7 @@ class Experiment:
     network : callable
         (stream, width) -> nn.Module.
     training : mapping
-        Further arguments of :func:`cl_lib.fit`: ``lr``, ``momentum``, ``optimizer``.
+        Further arguments of :func:`cl_lib.training.fit`: ``lr``, ``momentum``, ``optimizer``.
     measure : callable, optional
         (run, stream) -> arrays to keep, replicas on their first axis.
     curve_every : int, optional
@@ -463,6 +465,9 @@ def _fisher(name: str, title: str, dataset: str, network, cpu: Budget, full: Bud
     )
 
 
+#: All experiments, by name.
+#:
+#: :meta hide-value:
 EXPERIMENTS = {
     e.name: e
     for e in (
