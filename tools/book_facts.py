@@ -23,7 +23,8 @@ def toc_chapters(toc):
     for part in toc.get("parts", []):
         for chapter in part["chapters"]:
             number += bool(part.get("numbered"))
-            pages[chapter["file"].removesuffix(".md")] = number if part.get("numbered") else None
+            for entry in (chapter, *chapter.get("sections", [])):
+                pages[entry["file"].removesuffix(".md")] = number if part.get("numbered") else None
     return pages
 
 
@@ -62,8 +63,12 @@ class Book:
 
     @property
     def executable(self):
-        """Return the pages that a kernel runs."""
-        return [page for page, text in self.sources.items() if re.match(r"---\n(.*\n)*?kernelspec:", text)]
+        """Return the pages that a reader can run: with a kernel, and not marked ``notebook: false``."""
+        fronts = {
+            page: re.match(r"---\n(.*?)^---\n", text, re.S | re.M) for page, text in self.sources.items()
+        }
+        found = {page: yaml.safe_load(front[1]) for page, front in fronts.items() if front}
+        return [p for p, front in found.items() if "kernelspec" in front and front.get("notebook", True)]
 
     def url(self, page):
         """Return the address of a page."""

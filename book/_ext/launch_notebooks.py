@@ -53,7 +53,8 @@ def _copy_notebooks(app):
 
 def _add_buttons(app, page, template, context, doctree):
     buttons = context.get("header_buttons")
-    if not buttons or "kernelspec" not in app.env.metadata.get(page, {}):
+    front = app.env.metadata.get(page, {})
+    if not buttons or "kernelspec" not in front or front.get("notebook") is False:
         return
     notebook = Path(app.srcdir).parent / FOLDER / f"{page}.ipynb"
     if not notebook.is_file():
