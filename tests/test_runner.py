@@ -45,7 +45,7 @@ def test_the_numbers_are_those_of_fit(reference):
     run = fit(
         lambda: experiments.mlp(stream, 8),
         stream,
-        EWC(strength),
+        EWC((strength,)),  # a tuple, as the runner gives it
         epochs=1,
         batch_size=32,
         lr=0.1,
