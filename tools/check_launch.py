@@ -162,10 +162,10 @@ def open_and_run(url, notebook):
         page = chromium.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(120_000)
         page.goto(url)
-        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        page.locator(".jp-Notebook .jp-Cell:visible").first.wait_for()
         page.locator('.jp-Toolbar-kernelStatus[title*="Idle" i], [data-status="idle"]').first.wait_for()
         seconds = time.perf_counter()
-        page.locator(".jp-Notebook .jp-CodeCell").first.click()  # the menu acts on what has the focus
+        page.locator(".jp-Notebook .jp-Cell:visible").first.click()  # the menu acts on what has the focus
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
         executed = wait_until_saved(page, notebook)
