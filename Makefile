@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test lint benchmark serve clean clean-all check-python
+.PHONY: help book notebooks test lint check-launch benchmark serve clean clean-all check-python
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,12 +22,19 @@ book: $(VENV)/.book ## set up .venv if needed, then build and check the book
 	$(BIN)/python tools/check_site.py book/_build/html book/_toc.yml
 	@echo 'Open book/_build/html/index.html, or run "make serve" for the interactive figures.'
 
+notebooks: $(VENV)/.test ## write the chapters as notebooks into notebooks/
+	$(BIN)/python tools/notebooks.py
+
 test: $(VENV)/.test ## set up .venv if needed, then run all tests
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-launch: $(VENV)/.test ## run all notebooks as Colab and Binder do, in clean environments (long)
+	$(BIN)/python tools/check_launch.py colab
+	$(BIN)/python tools/check_launch.py binder
 
 benchmark: $(VENV)/.book ## run every script in benchmarks/
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -14,9 +14,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,8 +55,9 @@ def _list(_: argparse.Namespace) -> int:
     for name, experiment in EXPERIMENTS.items():
         try:
             manifest = results.load(name).manifest
-        except FileNotFoundError:
-            rows.append((name, "-", "-", "not cached", "", "", "", experiment.title))
+        except (FileNotFoundError, results.CorruptResult) as error:
+            state = "not cached" if isinstance(error, FileNotFoundError) else "damaged"
+            rows.append((name, "-", "-", state, "", "", "", experiment.title))
             continue
         profile = manifest["profile"]
         current = all(manifest[k] == v for k, v in _written(experiment, manifest).items())
@@ -103,12 +107,14 @@ def _run(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from cl_lib import freshness, runner
 
+    names = [runner.find(name).name for name in options.name or EXPERIMENTS]
     if options.stale_because is not None:
-        for name in options.name:
+        if not options.name:
+            raise ValueError("--stale-because needs the names of the experiments that are stale.")
+        for name in names:
             freshness.mark_stale(name, options.stale_because)
     stale = 0
-    for name in options.name or EXPERIMENTS:
-        runner.find(name)
+    for name in names:
         state = freshness.check(name)
         print(state)
         stale += state.fails

@@ -27,6 +27,7 @@ _CLASSES = {
     "emnist-letters": ",".join(string.ascii_uppercase),
     "cifar-10": "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck",
 }
+#: Names that :func:`load` knows.
 DATASETS = tuple(_CLASSES)
 
 

@@ -38,6 +38,8 @@ from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input
 from cl_lib.runs import Run
 from cl_lib.streams import Stream, Task, some
 
+#: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes,
+#: ``twin`` for seconds.
 PROFILES = ("full", "cpu", "quick", "twin")
 Point = tuple[float, ...]
 
@@ -110,7 +112,7 @@ class Experiment:
     network : callable
         (stream, width) -> nn.Module.
     training : mapping
-        Further arguments of :func:`cl_lib.fit`: ``lr``, ``momentum``, ``optimizer``.
+        Further arguments of :func:`cl_lib.training.fit`: ``lr``, ``momentum``, ``optimizer``.
     measure : callable, optional
         (run, stream) -> arrays to keep, replicas on their first axis.
     curve_every : int, optional
@@ -463,6 +465,9 @@ def _fisher(name: str, title: str, dataset: str, network, cpu: Budget, full: Bud
     )
 
 
+#: All experiments, by name.
+#:
+#: :meta hide-value:
 EXPERIMENTS = {
     e.name: e
     for e in (
@@ -507,9 +512,9 @@ EXPERIMENTS = {
         *(_selfless(width) for width in (64, 128)),
         Experiment(
             name="width",
-            title="Forgetting against width: permuted MNIST, three tasks",
+            title="Forgetting against width: permuted MNIST, five tasks",
             dataset="mnist",
-            stream=partial(permuted, n_tasks=3),
+            stream=partial(permuted, n_tasks=5),
             network=mlp,
             contenders=_widths(),
             budgets=_budgets(
@@ -517,9 +522,9 @@ EXPERIMENTS = {
                 Budget(
                     5,
                     2,
-                    epochs=2,
-                    batch_size=64,
-                    n_train=3000,
+                    epochs=3,
+                    batch_size=32,
+                    n_train=6000,
                     n_test=1000,
                     width=100,
                     chunk=8,
@@ -527,7 +532,7 @@ EXPERIMENTS = {
                 ),
             ),
             training=_SGD,
-            curve_every=30,
+            curve_every=60,
         ),
         Experiment(
             name="mas-inputs",

@@ -7,12 +7,14 @@ fails :func:`check` unless its manifest says since when and why, and then the pa
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cl_lib import results
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.store import code_digest
 from cl_lib.units import differences, run_twin
 
 SCHEMA = "manifest.schema.json"
@@ -46,8 +48,8 @@ def check(name: str, *, root: Path | None = None) -> State:
     root = root or results.folder()
     if not (root / name / "manifest.json").is_file():
         return State(name, "not cached")
+    check_form(results.load_manifest(name, root=root))
     manifest = results.load(name, root=root).manifest
-    check_form(manifest)
     found = differences(manifest["twin"], run_twin(EXPERIMENTS[name]))
     state = State(name, _verdict(found, manifest), tuple(found))
     _remember(state, root)
@@ -55,9 +57,9 @@ def check(name: str, *, root: Path | None = None) -> State:
 
 
 def _verdict(found: list[str], manifest: dict) -> str:
-    if not found:
-        return "fresh"
-    return f"known stale since {manifest['stale']['since']}" if manifest["stale"] else "stale"
+    if manifest["stale"]:  # also where the twin does not see why
+        return f"known stale since {manifest['stale']['since']}"
+    return "stale" if found else "fresh"
 
 
 def check_form(manifest: dict) -> None:
@@ -83,31 +85,44 @@ def mark_stale(name: str, why: str, *, root: Path | None = None) -> None:
 
 
 def last_known(name: str, *, root: Path | None = None) -> str:
-    """The verdict of the last check, if the package has not changed since."""
-    try:
-        stamps = json.loads(_stamps(root or results.folder()).read_text("utf8"))
-    except (FileNotFoundError, ValueError):
-        return "not verified"
-    code, verdict = stamps.get(name, ("", ""))
-    return verdict if code == _code_digest() else "not verified"
+    """The verdict of the last check, if neither the package nor the manifest has changed since."""
+    root = root or results.folder()
+    if not (root / name / "manifest.json").is_file():
+        return "not cached"
+    digest, verdict = _read_stamps(root).get(name, ("", ""))
+    return verdict if digest == _digest(name, root) else "not verified"
+
+
+def check_within(seconds: float, *, root: Path | None = None) -> dict[str, State]:
+    """Check what is cached, the quickest twins first; when the time is over, take the last known verdict.
+
+    One check is made in any case.
+    """
+    root, started, states = root or results.folder(), time.monotonic(), {}
+    names = [name for name in results.cached(root) if name in EXPERIMENTS]
+    for name in sorted(names, key=lambda name: len(EXPERIMENTS[name].contenders)):
+        over = states and time.monotonic() - started > seconds
+        states[name] = State(name, last_known(name, root=root)) if over else check(name, root=root)
+    return dict(sorted(states.items()))
 
 
 def _remember(state: State, root: Path) -> None:
-    path = _stamps(root)
+    stamps = _read_stamps(root) | {state.name: (_digest(state.name, root), state.verdict)}
+    results.write_atomically(_stamps(root), json.dumps(stamps, indent=1).encode())
+
+
+def _read_stamps(root: Path) -> dict:
     try:
-        stamps = json.loads(path.read_text("utf8"))
+        return json.loads(_stamps(root).read_text("utf8"))
     except (FileNotFoundError, ValueError):
-        stamps = {}
-    stamps[state.name] = (_code_digest(), state.verdict)
-    results.write_atomically(path, json.dumps(stamps, indent=1).encode())
+        return {}
 
 
 def _stamps(root: Path) -> Path:
     return root / ".units" / "verified.json"
 
 
-def _code_digest() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _digest(name: str, root: Path) -> str:
+    """Of the package and a manifest: what a verdict depends on."""
+    manifest = (root / name / "manifest.json").read_bytes()
+    return hashlib.sha256(manifest + code_digest().encode()).hexdigest()

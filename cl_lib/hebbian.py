@@ -36,7 +36,7 @@ def local_mas(
     The bias is the weight of an input :math:`x=1`. Hidden layers are taken to end in a ReLU; the last layer
     has none, so y is the logits, of which those outside ``outputs`` count as 0. A convolution sums
     :math:`x_iy_j` over its positions before the absolute value; memory units of
-    :class:`cl_lib.MemoryMLP` count as biases of the task in use.
+    :class:`cl_lib.models.MemoryMLP` count as biases of the task in use.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def fisher(
         True labels, needed for ``empirical`` and ``batched`` only.
     kind : {"exact", "sampled", "empirical", "batched"}
     outputs : (first, stop), optional
-        Outputs that compete, :attr:`cl_lib.streams.Task.outputs`. Default: all.
+        Outputs that compete, ``Task.outputs``. Default: all.
     batch_size : int, optional
         Samples at a time. Decides memory only, except for ``batched`` (default 128).
     seed : int

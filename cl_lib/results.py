@@ -21,7 +21,9 @@ import pandas as pd
 
 from cl_lib import metrics
 
+#: Columns of the tidy tables.
 COLUMNS = ["method", "strength", "strength_2", "seed", "after_task", "on_task", "accuracy"]
+#: What lies beside the manifest.
 FILES = ("accuracy.csv", "search.csv", "arrays.npz")
 DIGITS = 6  # of an accuracy in a file; a test set has at most 20,800 images
 
@@ -46,20 +48,33 @@ def load(name: str, *, root: Path | None = None) -> "Cached":
     CorruptResult
         If a file is missing or not the one the manifest names.
     """
-    path = (root or folder()) / name
+    manifest = load_manifest(name, root=root)
+    path, digests = (root or folder()) / name, manifest["files"]
+    contents = {file: _checked(path / file, digests.get(file), name) for file in FILES}
+    tables = [pd.read_csv(io.BytesIO(contents[file])) for file in FILES[:2]]
+    return Cached(name, *tables, load_arrays(contents["arrays.npz"]), manifest)
+
+
+def cached(root: Path | None = None) -> tuple[str, ...]:
+    """Names of all that is cached."""
+    return tuple(sorted(path.parent.name for path in (root or folder()).glob("[!.]*/manifest.json")))
+
+
+def load_manifest(name: str, *, root: Path | None = None) -> dict:
+    """The manifest of an experiment alone; it raises what :func:`load` raises."""
+    path = (root or folder()) / name / "manifest.json"
     try:
-        manifest = json.loads((path / "manifest.json").read_text("utf8"))
+        manifest = json.loads(path.read_text("utf8"))
     except FileNotFoundError:
-        known = sorted(p.parent.name for p in path.parent.glob("*/manifest.json"))
         raise FileNotFoundError(
-            f"no results for {name!r} in {path.parent}; there are {', '.join(known) or 'none'}. "
+            f"no results for {name!r} in {path.parents[1]}; there are {', '.join(cached(root)) or 'none'}. "
             f"Make them with: python -m cl_lib run {name}"
         ) from None
     except ValueError as error:
-        raise CorruptResult(f"{path / 'manifest.json'} is no JSON ({error}); {_again(name)}") from None
-    contents = {file: _checked(path / file, digest, name) for file, digest in manifest["files"].items()}
-    tables = [pd.read_csv(io.BytesIO(contents[file])) for file in FILES[:2]]
-    return Cached(name, *tables, load_arrays(contents["arrays.npz"]), manifest)
+        raise CorruptResult(f"{path} is no JSON ({error}); {_again(name)}") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise CorruptResult(f"{path} names no files; {_again(name)}")
+    return manifest
 
 
 @dataclass(frozen=True)
@@ -132,8 +147,10 @@ def describe(manifest: dict) -> str:
     images = f"{images:,} training images a task" if images else "all training images"
     passes = "one pass" if epochs == 1 else f"{epochs} passes"
     seeds = len(manifest["seeds"])
+    widths = sorted({line["width"] or budget["width"] for line in manifest["contenders"].values()})
+    width = f"width {widths[0]}" if len(widths) == 1 else f"widths {widths[0]} to {widths[-1]}"
     text = (
-        f"Cached: `{manifest['experiment']}`, {passes} over {images}, {budget['width']} units, "
+        f"Cached: `{manifest['experiment']}`, {passes} over {images}, {width}, "
         f"{seeds} seeds, strengths chosen on validation data; {manifest['devices'][0]}, "
         f"{manifest['finished'][:10]}."
     )
@@ -179,11 +196,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict, manifest: dict) -> None:
@@ -226,7 +243,7 @@ def _csv(table: pd.DataFrame) -> bytes:
     return table.reindex(columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode()
 
 
-def _checked(path: Path, digest: str, name: str) -> bytes:
+def _checked(path: Path, digest: str | None, name: str) -> bytes:
     if not path.is_file():
         raise CorruptResult(f"{path} is missing; {_again(name)}")
     content = path.read_bytes()

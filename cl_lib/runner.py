@@ -23,38 +23,11 @@ from tqdm import tqdm
 from cl_lib import data, metrics, results
 from cl_lib.downloads import SOURCES
 from cl_lib.experiments import EXPERIMENTS, Budget, Experiment, Point
-from cl_lib.results import CorruptResult
-from cl_lib.units import Outcome, Unit, choose, run_twin, run_unit, search_units, test_units
+from cl_lib.store import Store
+from cl_lib.units import Outcome, Unit, choose, run_unit, search_units, test_units
 
+RUN_PROFILES = ("full", "cpu", "quick")
 WAIT = 0.5  # seconds between looks at units that another run has in hand
-
-
-@dataclass(frozen=True)
-class Store:
-    """Outcomes of units, one file each."""
-
-    path: Path
-
-    def read(self, unit: Unit) -> Outcome | None:
-        """A finished outcome; a file that is damaged counts as not finished."""
-        file = self.path / f"{unit.key}.npz"
-        if not file.is_file():
-            return None
-        try:
-            return Outcome.unpack(file.read_bytes())
-        except CorruptResult as error:
-            tqdm.write(f"{file} is damaged and is made again: {error}")
-            file.unlink(missing_ok=True)
-            return None
-
-    def write(self, unit: Unit, outcome: Outcome) -> None:
-        """Keep an outcome."""
-        results.write_atomically(self.path / f"{unit.key}.npz", outcome.pack())
-
-    def lock(self, unit: Unit) -> FileLock:
-        """The right to compute a unit; it ends with the process that has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / f"{unit.key}.lock")
 
 
 def run(
@@ -90,6 +63,8 @@ def run(
         Folder of the result.
     """
     experiment = find(name)
+    if profile not in RUN_PROFILES:
+        raise ValueError(f"profile is {profile!r}, but must be one of {', '.join(RUN_PROFILES)}.")
     budget = experiment.budgets[profile]
     if seeds is not None:
         if seeds < 2:
@@ -97,6 +72,7 @@ def run(
         budget = replace(budget, seeds=seeds)
     root = root or results.folder()
     store = Store(root / ".units" / name)
+    behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
     final_effort = sum(u.effort for u in test_units(experiment, profile, budget, _first_points(experiment)))
@@ -108,7 +84,7 @@ def run(
         final = _finish(test_units(experiment, profile, budget, chosen), store, compute, bar)
     path = (root / ".quick" if profile == "quick" else root) / name
     with FileLock(store.path / "result.lock"):
-        _write(path, experiment, profile, budget, chosen, searched, final)
+        _write(path, experiment, profile, budget, behaviour, chosen, searched, final)
     return path
 
 
@@ -209,6 +185,7 @@ def _write(
     experiment: Experiment,
     profile: str,
     budget: Budget,
+    behaviour: dict,
     chosen: dict[str, Point],
     searched: dict[Unit, Outcome],
     final: dict[Unit, Outcome],
@@ -239,7 +216,7 @@ def _write(
         "versions": _versions(),
         "git": git_state(),
         "data_sha256": data_digests(experiment.dataset),
-        "twin": run_twin(experiment),
+        "twin": behaviour,
         "stale": None,
     }
     manifest["budget"]["seeds"] = budget.seeds

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from cl_lib.data import Dataset, Split, load
 
+#: What the network is asked when it is tested, see above.
 SCENARIOS = ("task", "domain", "class")
 
 

@@ -29,7 +29,7 @@ SEARCH_STREAM, TEST_STREAM = 1, 0
 
 @dataclass(frozen=True)
 class Unit:
-    """One call of :func:`cl_lib.fit`: all ``points`` with all ``seeds``."""
+    """One call of :func:`cl_lib.training.fit`: all ``points`` with all ``seeds``."""
 
     experiment: str
     profile: str

@@ -32,7 +32,7 @@ class AdversarialMemory(Method):
     units, moved along the (adversarial) direction of the task's gradient, beside EWC on the shared weights.
     *Our reading:* the units are vectors added to what the hidden layers receive; they start at zero, take one
     signed step of size :math:`\varepsilon` for every batch of their task, are frozen when the task ends, and
-    the task's index is known when it is tested. Use it with :class:`cl_lib.MemoryMLP`, and as
+    the task's index is known when it is tested. Use it with :class:`cl_lib.models.MemoryMLP`, and as
     ``combine(AdversarialMemory(0.1), EWC(1000))`` for AD+EWC.
 
     Parameters

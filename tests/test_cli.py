@@ -1,0 +1,157 @@
+"""The command line: what it prints, what it refuses, and its exit status."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import tiny_experiment
+from conftest import ROOT
+
+from cl_lib import __main__, experiments, freshness, report, results, runner
+from cl_lib.experiments import EXPERIMENTS
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory):
+    """Run the tiny experiment from the command line."""
+    root = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CL_LIB_RESULTS", str(root))
+        only_tiny(patch)
+        status = __main__.main(["run", "tiny", "--device", "cpu", "--profile", "cpu", "--seeds", "2"])
+    return root, status
+
+
+def only_tiny(patch):
+    """Let the registry hold the tiny experiment and one that is not cached."""
+    two = {"tiny": tiny_experiment.TINY, "width": EXPERIMENTS["width"]}
+    for module in (experiments, __main__, runner, freshness, report):
+        if hasattr(module, "EXPERIMENTS"):
+            patch.setattr(module, "EXPERIMENTS", two)
+    patch.setitem(EXPERIMENTS, "tiny", tiny_experiment.TINY)
+
+
+@pytest.fixture
+def call(run_once, monkeypatch, capsys):
+    """Return a function that gives a command's exit status, output and errors."""
+    monkeypatch.setenv("CL_LIB_RESULTS", str(run_once[0]))
+    only_tiny(monkeypatch)
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            status = __main__.main(list(arguments))
+        except SystemExit as stop:  # argparse
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_run_writes_a_result(run_once):
+    root, status = run_once
+    assert status == 0
+    cached = results.load("tiny", root=root)
+    assert cached.manifest["seeds"] == [0, 1] and cached.manifest["profile"] == "cpu"
+
+
+def test_list_shows_what_is_there_and_what_is_not(call):
+    status, printed, _ = call("list")
+    assert status == 0
+    head, tiny, width = printed.splitlines()
+    assert head.split() == ["name", "profile", "seeds", "on", "finished", "settings", "behaviour", "title"]
+    for part in ("tiny", "cpu, waits for a GPU", "2", "as declared", "A tiny experiment"):
+        assert part in tiny
+    assert "not cached" in width
+    assert tiny.index("A tiny experiment") == head.index("title")
+
+
+def test_list_sees_changed_settings(call, monkeypatch):
+    tiny = tiny_experiment.TINY
+    monkeypatch.setitem(__main__.EXPERIMENTS, "tiny", replace(tiny, training={**tiny.training, "lr": 0.2}))
+    assert "changed since" in call("list")[1]
+
+
+def test_list_goes_on_past_a_damaged_result(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    results.write_atomically(tmp_path / "tiny" / "manifest.json", b"{")
+    status, printed, _ = call("list")
+    assert status == 0 and "damaged" in printed.splitlines()[1] and "width" in printed
+
+
+def test_a_second_run_finds_everything_done(call, monkeypatch):
+    monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("computed again"))
+    status, printed, _ = call("run", "tiny", "--device", "cpu", "--profile", "cpu", "--seeds", "2")
+    assert status == 0 and printed.startswith("wrote ")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "tinny"], "invalid choice: 'tinny'"),
+        (["run"], "required: NAME"),
+        (["run", "tiny", "--profile", "huge"], "invalid choice: 'huge'"),
+        (["run", "tiny", "--seeds", "1"], "error: seeds is 1, but an interval needs 2 or more."),
+        (["verify", "tinny"], "error: name is 'tinny', but must be one of tiny, width."),
+        (["verify", "--stale-because", "it is old"], "--stale-because needs the names"),
+        (["verify", "tiny", "--stale-because", " "], "error: why is empty"),
+        (["verify", "width", "--stale-because", "it is old"], "error: no results for 'width'"),
+        (["paint"], "invalid choice: 'paint'"),
+        ([], "required: command"),
+    ],
+)
+def test_wrong_arguments_are_refused(call, arguments, message):
+    status, printed, errors = call(*arguments)
+    assert status == 2 and printed == "" and message in errors
+
+
+def test_verify_says_fresh_and_list_remembers(call):
+    assert call("verify", "tiny")[:2] == (0, "tiny: fresh\n")
+    assert call("verify")[:2] == (0, "tiny: fresh\nwidth: not cached\n")
+    assert "fresh" in call("list")[1].splitlines()[1]
+
+
+def test_verify_fails_until_there_is_a_note(call, run_once):
+    path = run_once[0] / "tiny" / "manifest.json"
+    before = path.read_bytes()
+    manifest = json.loads(before)
+    manifest["twin"]["EWC"]["weight_size"] *= 2
+    path.write_text(json.dumps(manifest))
+    status, printed, _ = call("verify")
+    assert status == 1 and printed.startswith("tiny: stale\n    EWC: size of weights")
+    assert "stale" in call("list")[1].splitlines()[1]
+    status, printed, _ = call("verify", "tiny", "--stale-because", "the penalty has changed")
+    assert status == 0 and printed.startswith("tiny: known stale since ")
+    assert json.loads(path.read_bytes())["stale"]["why"] == "the penalty has changed"
+    path.write_bytes(before)
+
+
+def test_report_prints_the_table(call):
+    status, printed, _ = call("report")
+    assert status == 0
+    assert printed.startswith("| claim | paper | source | ours | run | verdict |")
+
+
+@pytest.mark.parametrize(
+    "error, status, message",
+    [
+        (FloatingPointError("replica 0 diverged"), 2, "error: replica 0 diverged"),
+        (KeyboardInterrupt(), 130, "goes on from here"),
+    ],
+)
+def test_a_run_that_ends_early(call, monkeypatch, error, status, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(runner, "run", fail)
+    found, _, errors = call("run", "tiny")
+    assert found == status and message in errors
+
+
+def test_it_can_be_called(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-m", "cl_lib", "run", "nothing"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.returncode == 2 and "permuted-mnist" in found.stderr

@@ -1,0 +1,196 @@
+"""Freshness: a changed twin is stale and fails, a note lets it pass, and the pages say so."""
+
+import json
+import re
+from datetime import UTC, datetime
+
+import pytest
+import tiny_experiment
+from conftest import ROOT
+
+from cl_lib import freshness, results, runner, store, units
+from cl_lib.experiments import EXPERIMENTS
+
+TINY = tiny_experiment.TINY
+TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    EXPERIMENTS["tiny"] = TINY
+    path = runner.run("tiny", profile="cpu", device="cpu", root=tmp_path_factory.mktemp("original"))
+    yield {file.name: file.read_bytes() for file in path.iterdir()}
+    EXPERIMENTS.pop("tiny", None)
+
+
+@pytest.fixture
+def root(original, tmp_path, monkeypatch):
+    """Return a folder of results with the tiny experiment in it."""
+    monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
+    for name, content in original.items():
+        results.write_atomically(tmp_path / "tiny" / name, content)
+    return tmp_path
+
+
+def edit(root, change):
+    """Change the manifest in place."""
+    path = root / "tiny" / "manifest.json"
+    manifest = json.loads(path.read_text("utf8"))
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def shift(root, contender="EWC", **by):
+    edit(root, lambda m: m["twin"][contender].update({k: m["twin"][contender][k] + d for k, d in by.items()}))
+
+
+def test_what_was_just_made_is_fresh(root):
+    state = freshness.check("tiny", root=root)
+    assert (state.verdict, state.found, state.fails) == ("fresh", (), False)
+    assert str(state) == "tiny: fresh"
+
+
+@pytest.mark.parametrize("by", [{"accuracy": 0.1}, {"weight_size": 0.01}])
+def test_a_changed_twin_is_stale_and_fails(root, by):
+    shift(root, **by)
+    state = freshness.check("tiny", root=root)
+    assert state.verdict == "stale" and state.fails
+    [found] = state.found
+    assert found.startswith("EWC: ") and ", now " in found
+    assert found in str(state)
+
+
+def test_small_differences_of_machines_are_no_change(root):
+    shift(root, accuracy=0.015, weight_size=1e-6)
+    assert freshness.check("tiny", root=root).verdict == "fresh"
+
+
+def test_differences_by_hand():
+    stored = {"a": {"accuracy": 0.5, "weight_size": 2.0}, "b": {"accuracy": 0.5, "weight_size": 2.0}}
+    found = {"a": {"accuracy": 0.53, "weight_size": 2.001}, "c": {"accuracy": 0.5, "weight_size": 2.0}}
+    assert units.differences(stored, found) == [
+        "b: only in one of both",
+        "c: only in one of both",
+        "a: accuracy 0.5000, now 0.5300",
+    ]
+    found["a"] = {"accuracy": 0.5, "weight_size": 2.003}
+    assert units.differences(stored, found)[-1] == "a: size of weights 2, now 2.003"
+
+
+def test_a_contender_more_or_less_is_a_change(root):
+    edit(root, lambda m: m["twin"].pop("L2"))
+    assert freshness.check("tiny", root=root).found == ("L2: only in one of both",)
+
+
+def test_with_a_note_it_passes_and_the_page_says_so(root):
+    shift(root, accuracy=0.1)
+    freshness.mark_stale("tiny", "the loss has changed", root=root)
+    state = freshness.check("tiny", root=root)
+    assert state.verdict == f"known stale since {TODAY}" and not state.fails and state.found
+    shown = results.load("tiny", root=root).provenance().data
+    assert f"**Stale since {TODAY}:** the loss has changed" in shown
+
+
+def test_a_note_counts_where_the_twin_sees_nothing(root):
+    freshness.mark_stale("tiny", "trained on the wrong images", root=root)
+    assert freshness.check("tiny", root=root).verdict == f"known stale since {TODAY}"
+
+
+def test_a_note_says_why_and_about_what(root):
+    with pytest.raises(ValueError, match="why is empty"):
+        freshness.mark_stale("tiny", " ", root=root)
+    with pytest.raises(FileNotFoundError, match="no results for 'width'"):
+        freshness.mark_stale("width", "a reason", root=root)
+
+
+def test_damage_is_found_before_the_twin_runs(root, monkeypatch):
+    monkeypatch.setattr(freshness, "run_twin", lambda _: pytest.fail("the twin ran"))
+    edit(root, lambda m: m.pop("files"))
+    with pytest.raises(results.CorruptResult, match="names no files"):
+        freshness.check("tiny", root=root)
+    edit(root, lambda m: m.update(files={}))
+    with pytest.raises(results.CorruptResult, match="tiny: files: "):
+        freshness.check("tiny", root=root)
+
+
+def test_what_is_not_cached_does_not_fail(root):
+    state = freshness.check("width", root=root)
+    assert state.verdict == "not cached" and not state.fails
+
+
+# The last known verdict
+
+
+def test_the_verdict_is_known_until_code_or_manifest_change(root, monkeypatch):
+    assert freshness.last_known("tiny", root=root) == "not verified"
+    freshness.check("tiny", root=root)
+    assert freshness.last_known("tiny", root=root) == "fresh"
+    assert freshness.last_known("width", root=root) == "not cached"
+    with monkeypatch.context() as other:
+        other.setattr(freshness, "code_digest", lambda: "another")
+        assert freshness.last_known("tiny", root=root) == "not verified"
+    assert freshness.last_known("tiny", root=root) == "fresh"
+    freshness.mark_stale("tiny", "a reason", root=root)
+    assert freshness.last_known("tiny", root=root) == "not verified"
+    (root / ".units" / "verified.json").write_text("{")
+    assert freshness.last_known("tiny", root=root) == "not verified"
+
+
+def test_checks_end_in_time(root, monkeypatch):
+    second = EXPERIMENTS["mas-inputs"]
+    manifest = json.loads((root / "tiny" / "manifest.json").read_text("utf8"))
+    results.write_atomically(root / "mas-inputs" / "manifest.json", json.dumps(manifest).encode())
+    ran = []
+
+    def check(name, root):
+        ran.append(name)
+        return freshness.State(name, "fresh")
+
+    monkeypatch.setattr(freshness, "check", check)
+    states = freshness.check_within(1e6, root=root)
+    assert len(second.contenders) > len(TINY.contenders)
+    assert ran == ["tiny", "mas-inputs"] and list(states) == ["mas-inputs", "tiny"]
+    ran.clear()
+    states = freshness.check_within(0, root=root)
+    assert ran == ["tiny"]
+    assert {name: s.verdict for name, s in states.items()} == {"tiny": "fresh", "mas-inputs": "not verified"}
+
+
+# Units of other code
+
+
+def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, capsys):
+    kept = store.Store(root / ".units" / "tiny")
+    unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
+    kept.write(unit, units.run_unit(unit, "cpu"))
+    twin = kept.behaviour(TINY)
+    assert twin == json.loads((root / "tiny" / "manifest.json").read_text("utf8"))["twin"]
+
+    monkeypatch.setattr(store, "code_digest", lambda: "a comment was added")
+    assert kept.behaviour(TINY) == twin
+    assert kept.read(unit) is not None
+
+    other = {**twin, "EWC": {"accuracy": 0.0, "weight_size": 1.0}}
+    monkeypatch.setattr(store, "run_twin", lambda _: other)
+    assert kept.behaviour(TINY) == twin  # the twin runs only where the code has changed
+    monkeypatch.setattr(store, "code_digest", lambda: "the penalty was changed")
+    assert kept.behaviour(TINY) == other
+    assert kept.read(unit) is None
+    assert (kept.path / "earlier" / f"{unit.key}.npz").is_file()
+    assert "The code behaves otherwise" in capsys.readouterr().out
+
+
+# What is cached
+
+
+@pytest.mark.parametrize("name", results.cached(ROOT / "results"))
+def test_a_cached_result_is_fresh_or_says_why_not(name):
+    state = freshness.check(name, root=ROOT / "results")
+    assert not state.fails, str(state)
+
+
+def test_the_schema_lies_beside_the_module():
+    schema = json.loads((ROOT / "cl_lib" / freshness.SCHEMA).read_text("utf8"))
+    assert set(schema["required"]) == set(schema["properties"])
+    project = (ROOT / "pyproject.toml").read_text("utf8")
+    assert re.search(rf'package-data\]\ncl_lib = \["{freshness.SCHEMA}"\]', project)

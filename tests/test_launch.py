@@ -1,0 +1,200 @@
+"""The rocket: where Colab, Binder and the download lead, in this repository and in a fork."""
+
+import importlib.util
+import os
+import re
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from conftest import BOOK, ROOT, build_strictly
+
+import notebooks
+
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
+REPOSITORY, BRANCH = CONFIG["repository"]["url"], CONFIG["repository"]["branch"]
+TINY = f"""
+title: Tiny
+execute: {{execute_notebooks: "off"}}
+only_build_toc_files: true
+repository: {{url: {REPOSITORY}, branch: main, path_to_book: book}}
+sphinx:
+  local_extensions: {{launch_notebooks: {BOOK}/_ext}}
+"""
+KERNEL = "---\nfile_format: mystnb\nkernelspec: {name: python3, display_name: Python 3}\n---\n"
+
+
+@pytest.fixture
+def launch(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    import launch_notebooks
+
+    return launch_notebooks
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Make a book of a page that can be run and a page that cannot."""
+    for variable in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book" / "_config.yml").write_text(TINY)
+    (tmp_path / "book" / "_toc.yml").write_text("{format: jb-book, root: index, chapters: [{file: run}]}")
+    (tmp_path / "book" / "index.md").write_text("# Text\n")
+    (tmp_path / "book" / "run.md").write_text(f"{KERNEL}# Run\n")
+    (tmp_path / "notebooks" / "run.ipynb").write_text("{}")
+    return tmp_path
+
+
+def buttons(site, page):
+    """Return {text: address} of the links in the header of a page."""
+    soup = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser")
+    links = soup.find(class_="article-header-buttons").find_all("a", href=True)
+    return {link.get_text(strip=True): link["href"] for link in links}
+
+
+def opened_by_colab(address):
+    """Return the repository, the branch and the file that Colab opens."""
+    match = re.fullmatch(
+        r"https://colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/([^/]+)/(.+)", address
+    )
+    return match.groups()
+
+
+def opened_by_binder(address):
+    """Return the repository, the branch and the file that Binder opens."""
+    url = urlsplit(address)
+    assert url.netloc == "mybinder.org"
+    repository, branch = re.fullmatch(r"/v2/gh/([^/]+/[^/]+)/([^/]+)", url.path).groups()
+    [path] = parse_qs(url.query)["urlpath"]
+    assert path.startswith("lab/tree/")
+    return repository, branch, path.removeprefix("lab/tree/")
+
+
+# The built book
+
+
+def test_every_launch_address_opens_a_file_of_the_repository(built_book, launch):
+    here = launch.repository(REPOSITORY, os.environ).removeprefix("https://github.com/")
+    pages = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    for page in pages:
+        found = buttons(built_book, page)
+        assert opened_by_colab(found["Colab"]) == (here, BRANCH, f"notebooks/{page}.ipynb")
+        assert opened_by_binder(found["Binder"]) == (here, BRANCH, f"notebooks/{page}.ipynb")
+        download = built_book / found[".ipynb"]
+        assert download.read_bytes() == (ROOT / "notebooks" / f"{page}.ipynb").read_bytes()
+    others = {path.stem for path in BOOK.glob("*.md")} - pages
+    assert {"index", "notation"} <= others
+    for page in others:
+        assert not {"Colab", "Binder", ".ipynb"} & buttons(built_book, page).keys()
+
+
+# A fork
+
+
+@pytest.mark.parametrize("variables", [{}, {"GITHUB_REPOSITORY": "someone/their-fork"}])
+def test_the_buttons_open_the_repository_that_builds(tiny, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    build = build_strictly(tiny / "book")
+    assert build.returncode == 0, build.stdout
+    wanted = variables.get("GITHUB_REPOSITORY", REPOSITORY.removeprefix("https://github.com/"))
+    found = buttons(tiny / "book" / "_build" / "html", "run")
+    assert opened_by_colab(found["Colab"])[0] == wanted
+    assert opened_by_binder(found["Binder"])[0] == wanted
+    assert "Colab" not in buttons(tiny / "book" / "_build" / "html", "index")
+
+
+def test_a_page_without_its_notebook_fails_the_build(tiny):
+    (tiny / "notebooks" / "run.ipynb").unlink()
+    build = build_strictly(tiny / "book")
+    assert build.returncode != 0
+    assert "run has no notebook: run `make notebooks`" in build.stdout
+
+
+def test_the_server_of_the_repository_is_kept(launch):
+    variables = {"GITHUB_REPOSITORY": "a/b", "GITHUB_SERVER_URL": "https://git.example"}
+    assert launch.repository("https://github.com/c/d", variables) == "https://git.example/a/b"
+    assert launch.repository("https://github.com/c/d", {}) == "https://github.com/c/d"
+
+
+# The first cell
+
+
+@pytest.fixture
+def first_cell(tmp_path, monkeypatch):
+    """Return a function that runs the first cell in an empty folder, with cl_lib there or not."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("CL_LIB_RESULTS", "CL_LIB_SOURCE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    code = notebooks.install_cell("https://github.com/me/book", "1.2")
+
+    def run(there):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: there or None)
+        exec(code, {})
+
+    run.code = code
+    return run
+
+
+def test_nothing_is_installed_where_the_package_is(first_cell, tmp_path):
+    first_cell(there=True)
+    assert list(tmp_path.iterdir()) == []
+    assert "CL_LIB_RESULTS" not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_results_are_found_again_after_a_restart(first_cell, tmp_path):
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    first_cell(there=True)
+    assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "book" / "results")
+
+
+def test_a_failed_installation_says_what_to_do(first_cell, tmp_path, monkeypatch):
+    monkeypatch.setenv("CL_LIB_SOURCE", str(tmp_path / "nowhere"))
+    with pytest.raises(RuntimeError) as failure:
+        first_cell(there=False)
+    message = str(failure.value)
+    assert "git clone" in message and "nowhere" in message
+    assert f"a tag v1.2 at {tmp_path / 'nowhere'}" in message
+    assert f"unpack it as {tmp_path / 'book'}" in message
+
+
+def test_a_machine_without_git_is_told_so(first_cell, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="is git installed"):
+        first_cell(there=False)
+
+
+def test_a_folder_put_there_by_hand_is_installed(first_cell, tmp_path, monkeypatch):
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    calls = []
+
+    def record(command, **options):
+        calls.append(command)
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr("subprocess.run", record)
+    first_cell(there=False)
+    assert calls == [[sys.executable, "-m", "pip", "install", "-q", str(tmp_path / "book")]]
+
+
+def test_the_first_cell_fits_the_page(first_cell):
+    assert max(map(len, first_cell.code.splitlines())) <= 78
+
+
+# Binder
+
+
+def test_binder_installs_the_package_at_the_pinned_versions():
+    lines = (ROOT / "binder" / "requirements.txt").read_text("utf8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "--extra-index-url https://download.pytorch.org/whl/cpu",
+        "-c ../constraints.txt",
+        "-e .",
+    ]
+    assert (ROOT / "binder" / "runtime.txt").read_text("utf8") == "python-3.11\n"

@@ -1,0 +1,142 @@
+"""The reproduction table: verdicts by hand, and claims that point to something."""
+
+import json
+import re
+
+import pytest
+from conftest import BOOK
+
+from cl_lib import metrics, report, results
+from cl_lib.experiments import EXPERIMENTS
+from cl_lib.report import CLAIMS, Claim, average, final, gain, learned
+
+KEYS = set(re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text("utf8"), re.MULTILINE))
+N_TASKS = {"permuted-mnist": 10, "disjoint-mnist": 3, "disjoint-cifar10": 3}
+
+
+def interval(low, mean, high):
+    return {"mean": mean, "low": low, "high": high}
+
+
+def claim(**changes):
+    options = {"at_most": False, "is_bar": False} | changes
+    return Claim("a claim", 0.90, "wen2018ad", "abstract", "width", average("EWC"), **options)
+
+
+@pytest.mark.parametrize(
+    "low, mean, high, verdict",
+    [
+        (0.95, 0.96, 0.97, "reproduced"),
+        (0.85, 0.88, 0.91, "reproduced"),
+        (0.85, 0.875, 0.90, "reproduced"),
+        (0.85, 0.87, 0.89, "partly"),
+        (0.80, 0.83, 0.86, "partly"),
+        (0.80, 0.82, 0.84, "not"),
+    ],
+)
+def test_a_number_is_reproduced_where_the_interval_reaches_it(low, mean, high, verdict):
+    assert claim().verdict(interval(low, mean, high)) == verdict
+
+
+@pytest.mark.parametrize(
+    "low, mean, high, verdict",
+    [
+        (0.10, 0.20, 0.30, "reproduced"),
+        (0.89, 0.92, 0.95, "reproduced"),
+        (0.94, 0.95, 0.96, "partly"),
+        (0.96, 0.97, 0.98, "not"),
+    ],
+)
+def test_a_failure_is_reproduced_by_being_as_low(low, mean, high, verdict):
+    assert claim(at_most=True).verdict(interval(low, mean, high)) == verdict
+
+
+@pytest.mark.parametrize(
+    "low, mean, high, verdict",
+    [
+        (0.5, 0.9, 1.3, "reproduced"),
+        (0.1, 0.8, 1.5, "partly"),
+        (-0.1, 0.95, 2.0, "not"),
+        (-0.3, -0.2, -0.1, "not"),
+    ],
+)
+def test_a_bar_is_reached_by_the_mean_with_an_interval_above_zero(low, mean, high, verdict):
+    assert claim(is_bar=True).verdict(interval(low, mean, high)) == verdict
+
+
+def test_where_ours_stands():
+    methods = {
+        "a": {
+            "average": interval(0.1, 0.2, 0.3),
+            "average_by_seed": [0.50, 0.60, 0.70],
+            "final": [interval(0.3, 0.4, 0.5), interval(0.4, 0.5, 0.6)],
+            "when_learned": [interval(0.5, 0.6, 0.7), interval(0.6, 0.7, 0.8)],
+        },
+        "b": {"average_by_seed": [0.49, 0.57, 0.68]},
+    }
+    assert average("a")(methods) == interval(0.1, 0.2, 0.3)
+    assert final("a", 1)(methods) == interval(0.4, 0.5, 0.6)
+    assert learned("a", 0)(methods) == interval(0.5, 0.6, 0.7)
+    found = gain("a", "b")(methods)
+    assert found["mean"] == pytest.approx(0.02)
+    # Student's t with two degrees of freedom, 4.3027, times 0.01 / sqrt(3)
+    assert found["high"] - found["mean"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
+    assert found["low"] == pytest.approx(metrics.interval([0.01, 0.03, 0.02]).low)
+
+
+def entry():
+    some = interval(0.8, 0.9, 1.0)
+    return {"average": some, "average_by_seed": [0.9, 0.8], "final": [some], "when_learned": [some]}
+
+
+@pytest.mark.parametrize("row", CLAIMS, ids=lambda row: row.text)
+def test_a_claim_points_to_an_experiment_a_contender_a_task_and_a_work(row):
+    experiment = EXPERIMENTS[row.experiment]
+    methods = {contender.name: entry() for contender in experiment.lines("cpu")}
+    for found in methods.values():
+        for what in ("final", "when_learned"):
+            found[what] *= N_TASKS.get(row.experiment, 5)
+    assert set(row.ours(methods)) == {"mean", "low", "high"}
+    assert row.source in KEYS
+    assert 0 < row.paper < 1 and row.where
+    assert not (row.at_most and row.is_bar)
+
+
+def test_claims_are_told_apart():
+    assert len({row.text for row in CLAIMS}) == len(CLAIMS)
+
+
+def manifest(root, name, methods, profile="cpu"):
+    content = {"profile": profile, "methods": methods, "files": {}}
+    results.write_atomically(root / name / "manifest.json", json.dumps(content).encode())
+
+
+def test_the_table_is_made_from_the_manifests_alone(tmp_path):
+    experiment = EXPERIMENTS["permuted-mnist"]
+    methods = {contender.name: entry() for contender in experiment.contenders}
+    methods["EWC"]["average"] = interval(0.93, 0.935, 0.945)
+    methods["SI"]["average"] = interval(0.93, 0.94, 0.95)
+    methods["finetune"]["average"] = interval(0.7, 0.8, 0.9)
+    manifest(tmp_path, "permuted-mnist", methods)
+    rows = {row["claim"]: row for row in report.rows(tmp_path)}
+    assert len(rows) == len(CLAIMS)
+    verdicts = {name: row["verdict"] for name, row in rows.items() if row["verdict"] != "not run"}
+    assert verdicts == {
+        "permuted MNIST, 10 tasks, EWC": "reproduced",
+        "permuted MNIST, 10 tasks, SI": "partly",
+        "permuted MNIST, 10 tasks, fine-tuning": "not",
+    }
+    table = report.table(tmp_path).splitlines()
+    assert (
+        "| permuted MNIST, 10 tasks, EWC | 0.940 | kirkpatrick2017ewc, number quoted in public benchmarks "
+        in (table[2])
+    )
+    assert table[2].endswith("| 0.935 [0.930, 0.945] | cpu | reproduced |")
+    assert {line.count("|") for line in table[: len(CLAIMS) + 2]} == {7}
+    missing = table[-1].removeprefix("Not cached: ").removesuffix(".").split(", ")
+    assert set(missing) == set(EXPERIMENTS) - {"permuted-mnist"}
+
+
+def test_an_empty_folder_gives_a_table_of_what_is_not_run(tmp_path):
+    assert {row["verdict"] for row in report.rows(tmp_path)} == {"not run"}
+    assert report.table(tmp_path).count("| not run |") == len(CLAIMS)

