@@ -285,6 +285,14 @@ def test_a_solution_is_folded_and_its_code_stays_a_cell(converted):
     assert converted.cells[4].text == "After."
 
 
+def test_a_file_outside_the_book_is_a_link_into_the_repository(book):
+    text = "[it](../tests/conftest.py)"
+    [cell] = plain_markdown.PageConverter("index", book).cells(text)
+    assert cell.text.strip() == f"[it]({book.repository}/blob/HEAD/tests/conftest.py)"
+    with pytest.raises(plain_markdown.UnknownConstruct):
+        plain_markdown.PageConverter("index", book).cells("[it](../tests/gone.py)")
+
+
 @pytest.mark.parametrize(
     "myst",
     [

@@ -253,6 +253,8 @@ class PageConverter:
     def _link(self, text, target):
         if re.match(r"[a-z]+:", target):
             return f"[{text}]({target})"
+        if target.startswith("../") and (self.site.folder / target).is_file():  # outside the book
+            return f"[{self.inline(text)}]({self.site.repository}/blob/HEAD/{target.removeprefix('../')})"
         page, _, label = target.partition("#")
         if label and not page:
             found = self.site.labels.get(label)
