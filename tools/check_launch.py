@@ -173,7 +173,8 @@ def open_and_run(url, notebook):
         if found := problems(executed):
             raise SystemExit(f"{notebook.name}: {found}")
         figure = page.locator("figure.cl-figure").last
-        figure.scroll_into_view_if_needed()
+        figure.evaluate("figure => figure.scrollIntoView()")  # the lab hides what is out of sight
+        figure.wait_for()
         box = figure.locator("svg").first.bounding_box()
         if not box or min(box["width"], box["height"]) < 100:
             raise SystemExit(f"{notebook.name}: the last figure is not seen: {box}")
