@@ -43,7 +43,12 @@ class Unit:
     def key(self) -> str:
         """A name that is another one for every other computation."""
         experiment = EXPERIMENTS[self.experiment]
-        content = asdict(self) | {"training": dict(experiment.training), "dataset": self.dataset}
+        content = asdict(self) | {
+            "training": dict(experiment.training),
+            "dataset": self.dataset,
+            "stream": getattr(experiment.stream, "keywords", None),
+            "width": experiment.contender(self.contender).width,
+        }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return f"{self.stage}-{digest}"
 
