@@ -54,7 +54,7 @@ def _copy_notebooks(app):
 def _add_buttons(app, page, template, context, doctree):
     buttons = context.get("header_buttons")
     front = app.env.metadata.get(page, {})
-    if not buttons or "kernelspec" not in front or front.get("notebook") is False:
+    if not buttons or "kernelspec" not in front or front.get("notebook") in (False, "False", "false"):
         return
     notebook = Path(app.srcdir).parent / FOLDER / f"{page}.ipynb"
     if not notebook.is_file():
