@@ -190,12 +190,12 @@ class PageConverter:
     def _code(self, directive, solution):
         unknown = directive.options.keys() - {"tags"}
         tags = set(directive.options.get("tags") or [])
-        if unknown or tags - {"hide-input", "hide-cell"}:
+        if unknown or tags - {"hide-input", "hide-cell", "remove-input"}:
             self.refuse(f"the cell option {sorted(unknown or tags)}")
         title = solution
         if "hide-cell" in tags:
             title = title or "Checks"
-        elif "hide-input" in tags:
+        elif tags & {"hide-input", "remove-input"}:
             title = title or ("Figure" if "plots.show(" in directive.content else "Set-up")
         return Cell("code", directive.content, title)
 
