@@ -173,14 +173,25 @@ def open_and_run(url, notebook):
         if found := problems(executed):
             raise SystemExit(f"{notebook.name}: {found}")
         figure = page.locator("figure.cl-figure").last
-        figure.evaluate("figure => figure.scrollIntoView()")  # the lab hides what is out of sight
-        figure.wait_for()
+        scroll_to(figure, page)
         box = figure.locator("svg").first.bounding_box()
         if not box or min(box["width"], box["height"]) < 100:
             raise SystemExit(f"{notebook.name}: the last figure is not seen: {box}")
         if shots := os.environ.get("CL_LIB_SCREENSHOTS"):
             page.screenshot(path=Path(shots) / f"{notebook.stem}.png")
         chromium.close()
+
+
+def scroll_to(element, page):
+    """Scroll the notebook until an element is seen; the lab hides cells that are far from sight."""
+    panel = page.locator(".jp-WindowedPanel-outer").first
+    for twentieth in range(20, -1, -1):
+        panel.evaluate("(panel, n) => { panel.scrollTop = panel.scrollHeight * n / 20; }", twentieth)
+        page.wait_for_timeout(500)
+        if element.is_visible():
+            element.scroll_into_view_if_needed()
+            return
+    raise SystemExit("the last figure is nowhere in the notebook")
 
 
 def wait_until_saved(page, file):
