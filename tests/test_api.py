@@ -1,6 +1,7 @@
 """The API reference: every public name is there, with its docstring."""
 
 import inspect
+import posixpath
 
 import pytest
 from sphinx.util.inventory import InventoryFile
@@ -15,7 +16,7 @@ MODULES = ["experiments", "units", "store", "runner", "results", "freshness", "r
 def documented(built_book):
     """Return {full name: address} of all Python objects that the book describes."""
     with (built_book / "objects.inv").open("rb") as file:
-        found = InventoryFile.load(file, "", "/".join)
+        found = InventoryFile.load(file, "", posixpath.join)
     return {
         n: entry[2] for kind, names in found.items() if kind.startswith("py:") for n, entry in names.items()
     }
