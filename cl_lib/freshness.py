@@ -78,10 +78,10 @@ def mark_stale(name: str, why: str, *, root: Path | None = None) -> None:
     """Write into the manifest since when (today) and why the result is stale."""
     if not why.strip():
         raise ValueError("why is empty: say in a sentence what changed.")
-    path = (root or results.folder()) / name / "manifest.json"
+    root = root or results.folder()
     manifest = results.load(name, root=root).manifest
     manifest["stale"] = {"since": datetime.now(UTC).date().isoformat(), "why": why}
-    results.write_atomically(path, (json.dumps(manifest, indent=1) + "\n").encode())
+    results.save_manifest(root / name, manifest)
 
 
 def last_known(name: str, *, root: Path | None = None) -> str:

@@ -213,7 +213,12 @@ def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict,
     for file, content in contents.items():
         write_atomically(path / file, content)
     digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-    text = json.dumps({**manifest, "files": digests}, indent=1, allow_nan=False)
+    save_manifest(path, {**manifest, "files": digests})
+
+
+def save_manifest(path: Path, manifest: dict) -> None:
+    """Write the manifest of the result in the folder ``path``."""
+    text = json.dumps(manifest, indent=1, allow_nan=False)
     write_atomically(path / "manifest.json", (text + "\n").encode())
 
 

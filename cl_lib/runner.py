@@ -21,8 +21,9 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from cl_lib import data, metrics, results
+from cl_lib.declarations import Budget, Experiment, Point
 from cl_lib.downloads import SOURCES
-from cl_lib.experiments import EXPERIMENTS, Budget, Experiment, Point
+from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import Store
 from cl_lib.units import Outcome, Unit, choose, run_unit, search_units, test_units
 
@@ -75,8 +76,8 @@ def run(
     behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
-    final_effort = sum(u.effort for u in test_units(experiment, profile, budget, _first_points(experiment)))
-    total = final_effort + sum(unit.effort for unit in searching)
+    as_many = test_units(experiment, profile, budget, choose(experiment, profile, budget, {}))
+    total = sum(unit.effort for unit in (*searching, *as_many))
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=name, unit="work", disable=disable, bar_format=_BAR) as bar:
         searched = _finish(searching, store, compute, bar)
@@ -96,10 +97,6 @@ def find(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise ValueError(f"name is {name!r}, but must be one of {', '.join(EXPERIMENTS)}.")
     return EXPERIMENTS[name]
-
-
-def _first_points(experiment: Experiment) -> dict[str, Point]:
-    return {c.name: c.grid[0] for c in experiment.contenders}
 
 
 @dataclass(frozen=True)
@@ -192,11 +189,10 @@ def _write(
 ) -> None:
     """Put the outcomes together and write the result."""
     arrays: dict[str, list[np.ndarray]] = {}
+    by_line: dict[str, list[np.ndarray]] = {}
     for unit, outcome in final.items():
         for what, array in outcome.arrays.items():
             arrays.setdefault(f"{unit.contender}/{what}", []).append(array)
-    by_line: dict[str, list[np.ndarray]] = {}
-    for unit, outcome in final.items():
         by_line.setdefault(unit.contender, []).append(outcome.accuracy)
     records = [outcome.record for outcome in (*searched.values(), *final.values())]
     summary = {

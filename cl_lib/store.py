@@ -10,7 +10,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from cl_lib import results
-from cl_lib.experiments import Experiment
+from cl_lib.declarations import Experiment
 from cl_lib.results import CorruptResult
 from cl_lib.units import Outcome, Unit, differences, run_twin
 

@@ -19,7 +19,8 @@ import torch
 
 from cl_lib import metrics
 from cl_lib.data import Dataset, load
-from cl_lib.experiments import EXPERIMENTS, Budget, Experiment, Point
+from cl_lib.declarations import Budget, Experiment, Point
+from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import load_arrays, pack_arrays
 from cl_lib.training import fit
 

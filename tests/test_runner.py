@@ -12,7 +12,7 @@ import pytest
 import tiny_experiment
 import torch
 
-from cl_lib import experiments, fit, metrics, results, runner, streams, units
+from cl_lib import declarations, experiments, fit, metrics, results, runner, streams, units
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import EWC
@@ -282,7 +282,7 @@ def test_a_unit_in_another_hand_is_waited_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "tiny"])
 def test_an_experiment_is_declared_in_full(name):
     experiment = EXPERIMENTS[name]
-    assert experiment.name == name and set(experiment.budgets) == set(experiments.PROFILES)
+    assert experiment.name == name and set(experiment.budgets) == set(declarations.PROFILES)
     names = [c.name for c in experiment.contenders]
     assert len(set(names)) == len(names)
     for profile in ("full", "cpu", "quick"):
@@ -327,7 +327,7 @@ def test_groups_and_cuts():
     assert [len(task.train) for task in stream] == [7, 7, 7]
     assert [len(task.test) for task in stream] == [3, 3, 3]
     assert stream.n_outputs == 3  # a tenth class is left over
-    assert experiments.pairs((1, 2), (3,)) == ((1.0, 3.0), (2.0, 3.0))
+    assert declarations.pairs((1, 2), (3,)) == ((1.0, 3.0), (2.0, 3.0))
 
 
 # Corrupt results

@@ -1,0 +1,163 @@
+"""Which methods the experiments train, and from which strengths each may choose."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from cl_lib.data import Split
+from cl_lib.declarations import Contender, pairs, powers
+from cl_lib.methods import (
+    EWC,
+    L2,
+    MAS,
+    SI,
+    SLNI,
+    SLNID,
+    SNI,
+    SNID,
+    AdversarialMemory,
+    DeCov,
+    Finetune,
+    Joint,
+    L1Activations,
+    L1Weights,
+    LwF,
+    Method,
+    Replay,
+    combine,
+)
+from cl_lib.streams import Task, some
+
+N_IMPORTANCE = 1000  # images on which importance is measured
+
+
+def _train(task: Task) -> Tensor:
+    return some(task.train, N_IMPORTANCE)[0]
+
+
+def _test(task: Task) -> Tensor:
+    return some(task.test, N_IMPORTANCE)[0]
+
+
+def _both(task: Task) -> Tensor:
+    return torch.cat([_train(task), _test(task)])
+
+
+def _classes(task: Task, first: int, stop: int) -> Tensor:
+    """Training images of some of the task's classes, counted from the task's first output."""
+    label = task.train.y - task.train.y.min()
+    wanted = (label >= first) & (label < stop)
+    return some(Split(task.train.x[wanted], task.train.y[wanted]), N_IMPORTANCE)[0]
+
+
+ewc = partial(EWC, samples=N_IMPORTANCE)
+mas = partial(MAS, inputs=_train)
+local_mas = partial(MAS, inputs=_train, scope="local")
+
+
+def _reference_lines() -> tuple[Contender, ...]:
+    return (Contender("finetune", Finetune), Contender("joint", Joint))
+
+
+def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
+    """Fine-tuning and joint training, every penalty, distillation, replay."""
+    return (
+        *_reference_lines(),
+        Contender("L2", L2, l2_grid),
+        Contender("EWC", ewc, ewc_grid),
+        Contender("EWC, empirical", partial(ewc, fisher="empirical"), ewc_grid),
+        Contender("online EWC", partial(ewc, anchors="latest"), ewc_grid),
+        Contender("SI", SI, si_grid),
+        Contender("MAS", mas, mas_grid),
+        Contender("local MAS", local_mas, mas_grid),
+        Contender("LwF", LwF, powers(0.1, 0.3, 1, 3)),
+        Contender("replay", partial(Replay, per_task=200), powers(0.3, 1, 3)),
+    )
+
+
+def memory_methods() -> tuple[Contender, ...]:
+    """Memory units with EWC, each part alone, and two other directions (ablations)."""
+    lams = (100.0, 1e3, 1e4)
+    both = pairs((0.003, 0.01, 0.03, 0.1), lams)
+
+    def with_ewc(direction: str) -> Callable[..., Method]:
+        return lambda eps, lam: combine(AdversarialMemory(eps, direction=direction), ewc(lam))
+
+    return (
+        Contender("plain", Finetune),
+        Contender("EWC", ewc, powers(1, 10, 100, 1e3, 1e4)),
+        Contender("AD alone", AdversarialMemory, powers(0.003, 0.01, 0.03, 0.1)),
+        Contender("AD + EWC", with_ewc("adversarial"), both),
+        Contender("random + EWC", with_ewc("random"), both),
+        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.1, 0.5, 2.0), lams)),
+    )
+
+
+def selfless_methods() -> tuple[Contender, ...]:
+    """Each regulariser of the activations with MAS, and SLNID with EWC."""
+    protect = (0.01, 0.03, 0.1)
+
+    def with_mas(method: type[Method], strengths: tuple[float, ...]) -> dict:
+        return {
+            "method": lambda own, lam: combine(method(own), mas(lam)),
+            "grid": pairs(strengths, protect),
+        }
+
+    inhibited, spread = (3e-4, 1e-3, 3e-3), (1e-4, 3e-4, 1e-3)
+    return (
+        Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
+        Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 1e-2))),
+        Contender("L1 weights", **with_mas(L1Weights, (1e-6, 1e-5, 1e-4))),
+        Contender("DeCov", **with_mas(DeCov, (1e-4, 1e-3, 1e-2))),
+        Contender("SNI", **with_mas(SNI, spread)),
+        Contender("SLNI", **with_mas(SLNI, inhibited)),
+        Contender("SNID", **with_mas(SNID, spread)),
+        Contender("SLNID", **with_mas(SLNID, inhibited)),
+        Contender(
+            "SLNID + EWC",
+            lambda own, lam: combine(SLNID(own), ewc(lam)),
+            pairs(inhibited, (10.0, 30.0, 100.0)),
+        ),
+    )
+
+
+def estimators() -> tuple[Contender, ...]:
+    """EWC with each of the five Fishers of van de Ven (2025)."""
+    grid = powers(*(10.0**k for k in range(0, 8)))
+    online = partial(EWC, anchors="latest")
+    return (
+        Contender("none", Finetune),
+        Contender("exact", online, grid),
+        Contender("exact, 500 images", partial(online, samples=500), grid),
+        Contender("sampled", partial(online, fisher="sampled"), grid),
+        Contender("empirical", partial(online, fisher="empirical"), grid),
+        Contender("batched, 128", partial(online, fisher="batched"), powers(*(10.0**k for k in range(1, 9)))),
+    )
+
+
+def widths() -> tuple[Contender, ...]:
+    """Fine-tuning and EWC, each at eight widths."""
+    lines = []
+    for width in (16, 32, 64, 128, 256, 512, 1024, 2048):
+        lines.append(Contender(f"finetune, {width} units", Finetune, width=width))
+        lines.append(Contender(f"EWC, {width} units", ewc, powers(3, 10, 30, 100), width=width))
+    return tuple(lines)
+
+
+def mas_inputs() -> tuple[Contender, ...]:
+    """MAS with importance measured on other inputs, and its local version."""
+    grid = powers(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+    sources = {
+        "training": _train,
+        "test": _test,
+        "both": _both,
+        "classes 0 and 1": partial(_classes, first=0, stop=2),
+        "classes 3 and 4": partial(_classes, first=3, stop=5),
+    }
+    return (
+        *_reference_lines(),
+        *(Contender(f"MAS ({name})", partial(MAS, inputs=inputs), grid) for name, inputs in sources.items()),
+        Contender("local MAS", local_mas, grid),
+    )

@@ -1,0 +1,138 @@
+"""The words in which an experiment is declared: budgets, contenders and their grids."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from torch import nn
+
+from cl_lib.data import Dataset
+from cl_lib.methods import Method
+from cl_lib.runs import Run
+from cl_lib.streams import Stream
+
+#: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes,
+#: ``twin`` for seconds.
+PROFILES = ("full", "cpu", "quick", "twin")
+Point = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much one profile of an experiment trains.
+
+    Attributes
+    ----------
+    seeds, search_seeds : int
+        Replicas of the final runs, and of each point of the search for strengths.
+    epochs, batch_size : int
+    n_train, n_test : int or None
+        At most so many training images, and test or validation images, of each task.
+    width : int
+        Units of a hidden layer.
+    chunk : int
+        Replicas trained at once: the unit of work that an interruption can lose.
+    n_tasks : int or None
+        Of streams whose length is free; None is the experiment's own.
+    grid_every : int
+        1 searches the whole grid, 2 every second point.
+    max_width : int or None
+        Contenders with a wider network of their own are left out.
+    """
+
+    seeds: int
+    search_seeds: int
+    epochs: int
+    batch_size: int
+    n_train: int | None
+    n_test: int | None
+    width: int
+    chunk: int = 100
+    n_tasks: int | None = None
+    grid_every: int = 1
+    max_width: int | None = None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One line of an experiment: a method, and the strengths from which it may choose.
+
+    ``method`` takes one argument for each strength, a tuple that is trained side by side.
+    """
+
+    name: str
+    method: Callable[..., Method]
+    grid: tuple[Point, ...] = ((),)
+    width: int | None = None
+
+    def build(self, points: tuple[Point, ...]) -> Method:
+        """The method with the strengths of all points side by side."""
+        return self.method(*zip(*points, strict=True))
+
+    def candidates(self, budget: Budget) -> tuple[Point, ...]:
+        """The part of the grid that this budget searches."""
+        return self.grid[:: budget.grid_every]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question put to many methods under equal budgets.
+
+    Attributes
+    ----------
+    stream : callable
+        (dataset, budget, seed) -> Stream.
+    network : callable
+        (stream, width) -> nn.Module.
+    training : mapping
+        Further arguments of :func:`cl_lib.training.fit`: ``lr``, ``momentum``, ``optimizer``.
+    measure : callable, optional
+        (run, stream) -> arrays to keep, replicas on their first axis.
+    curve_every : int, optional
+        Keep accuracy within the tasks every so many steps (final runs only).
+    """
+
+    name: str
+    title: str
+    dataset: str
+    stream: Callable[[Dataset, Budget, int], Stream]
+    network: Callable[[Stream, int], nn.Module]
+    contenders: tuple[Contender, ...]
+    budgets: Mapping[str, Budget]
+    training: Mapping[str, float | str]
+    measure: Callable[[Run, Stream], dict[str, np.ndarray]] | None = None
+    curve_every: int | None = None
+
+    def declaration(self, profile: str) -> dict:
+        """All that decides the numbers and can be written down: what a manifest records."""
+        return {
+            "experiment": self.name,
+            "dataset": self.dataset,
+            "profile": profile,
+            "budget": asdict(self.budgets[profile]),
+            "training": dict(self.training),
+            "contenders": {
+                c.name: {"grid": [list(p) for p in c.candidates(self.budgets[profile])], "width": c.width}
+                for c in self.lines(profile)
+            },
+        }
+
+    def lines(self, profile: str) -> tuple[Contender, ...]:
+        """The contenders that a profile trains."""
+        limit = self.budgets[profile].max_width or math.inf
+        return tuple(c for c in self.contenders if (c.width or 0) <= limit)
+
+    def contender(self, name: str) -> Contender:
+        """The contender of that name."""
+        return next(c for c in self.contenders if c.name == name)
+
+
+def powers(*values: float) -> tuple[Point, ...]:
+    """A grid of one strength."""
+    return tuple((float(value),) for value in values)
+
+
+def pairs(first: tuple[float, ...], second: tuple[float, ...]) -> tuple[Point, ...]:
+    """A grid of two strengths: every combination."""
+    return tuple((float(a), float(b)) for a in first for b in second)
