@@ -115,7 +115,13 @@ _TWIN = Budget(2, 0, epochs=1, batch_size=32, n_train=300, n_test=180, width=16,
 
 def _budgets(full: Budget, cpu: Budget) -> dict[str, Budget]:
     quick = replace(
-        cpu, seeds=2, search_seeds=2, n_train=min(1000, cpu.n_train), n_test=500, epochs=1, grid_every=2
+        cpu,
+        seeds=2,
+        search_seeds=2,
+        n_train=min(1000, cpu.n_train or 1000),
+        n_test=500,
+        epochs=1,
+        grid_every=2,
     )
     return {"full": full, "cpu": cpu, "quick": quick, "twin": _TWIN}
 
@@ -129,9 +135,9 @@ def _split(scenario: str) -> Experiment:
         network=mlp,
         contenders=all_methods(
             powers(1e2, 1e3, 1e4, 1e5, 1e6),
-            powers(0.1, 1, 10, 100) if scenario == "task" else powers(1, 10, 100, 1e3),
+            powers(1, 10, 100, 1e3, 1e4),
             powers(0.01, 0.1, 1, 10),
-            powers(1e-3, 1e-2, 0.1, 1),
+            powers(1e-2, 0.1, 1, 10),
         ),
         budgets=_budgets(
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=400),
@@ -200,14 +206,14 @@ EXPERIMENTS = {
             stream=partial(permuted, n_tasks=10),
             network=mlp,
             contenders=all_methods(
-                powers(3, 10, 30, 100),
+                powers(1, 3, 10, 30),
                 powers(0.03, 0.1, 0.3, 1),
                 powers(0.001, 0.003, 0.01, 0.03, 0.1),
-                powers(3e-4, 1e-3, 3e-3, 1e-2),
+                powers(1e-3, 3e-3, 1e-2, 3e-2),
             ),
             budgets=_budgets(
                 Budget(10, 3, epochs=10, batch_size=128, n_train=None, n_test=None, width=1000, chunk=30),
-                Budget(5, 2, epochs=3, batch_size=32, n_train=10_000, n_test=2000, width=100, chunk=20),
+                Budget(5, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=256, chunk=20),
             ),
             training=_SGD,
         ),

@@ -1,6 +1,7 @@
 """Slow but obvious: what the package does at once, one sample and one step at a time."""
 
 import copy
+import functools
 import itertools
 import warnings
 from types import SimpleNamespace
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cl_lib.streams import from_tensors
+from cl_lib import MLP, MemoryMLP, fit
+from cl_lib.streams import Stream, from_tensors
 
 F64 = torch.float64
 
@@ -130,6 +132,15 @@ class Scaled(nn.Module):
         return self.scale * self.layer(x)
 
 
+def in_second_task():
+    """A network with memory units, none of them zero, that works on its second task."""
+    model = MemoryMLP(6, (5, 4), 3, n_tasks=3)
+    model.task = 1
+    for units in model.memory:
+        nn.init.normal_(units)
+    return model
+
+
 class OneWeight(nn.Module):
     """The logistic unit as a softmax over the logits 0 and wx."""
 
@@ -223,6 +234,28 @@ def small_stream(n_tasks=2, scenario="domain", n=20, shape=(6,)):
     parts = [[draw(size, rule) for rule in rules] for size in (n, 15, 25)]
     train, validation, test = parts
     return from_tensors(train, validation=validation, test=test, scenario=scenario)
+
+
+STREAM = small_stream()
+
+
+def small_network():
+    return MLP(6, (5,), 3)
+
+
+def short(method=None, stream=STREAM, build=small_network, **options):
+    """A run of a few steps in float64."""
+    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
+    return fit(build, stream, method, **settings)
+
+
+@functools.cache
+def fine_tuning(**options):
+    return short(**options)
+
+
+def first_tasks(n, stream=STREAM):
+    return Stream(stream.name, stream.scenario, stream.tasks[:n], stream.n_outputs)
 
 
 def watched(method):

@@ -1,10 +1,13 @@
 """Methods combined: each does what it does alone, with a state and strengths of its own."""
 
+import functools
+
+import oracles
 import pytest
 import torch
 from oracles import F64, distance, replica, same_bits, small_stream
 
-from cl_lib import EWC, L2, MAS, MLP, SI, Finetune, Joint, fit
+from cl_lib import EWC, L2, MAS, MLP, SI, Finetune, Joint
 from cl_lib.methods import SLNI, SLNID, Replay, WeightDecay, combine
 from cl_lib.population import Population
 
@@ -24,9 +27,7 @@ PAIRS = {
 each_pair = pytest.mark.parametrize(("one", "other"), PAIRS.values(), ids=PAIRS)
 
 
-def short(method=None, **options):
-    settings = {"epochs": 2, "batch_size": 8, "lr": 0.05, "dtype": F64} | options
-    return fit(lambda: MLP(6, (5,), 3), STREAM, method, **settings)
+short = functools.partial(oracles.short, stream=STREAM, lr=0.05)
 
 
 def population():

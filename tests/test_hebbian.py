@@ -17,6 +17,7 @@ from oracles import (
     Uncalled,
     Unused,
     distance,
+    in_second_task,
     replica,
     same_bits,
     weights_of,
@@ -24,19 +25,11 @@ from oracles import (
 from torch import nn
 from torch.nn import functional
 
-from cl_lib import MLP, ConvNet, MemoryMLP, importance
+from cl_lib import MLP, ConvNet, importance
 from cl_lib.importance import local_mas, population_local_mas
 from cl_lib.population import Population
 
 N = 11
-
-
-def with_memory():
-    model = MemoryMLP(6, (5, 4), 3, n_tasks=3)
-    model.task = 1
-    for units in model.memory:
-        nn.init.normal_(units)
-    return model
 
 
 def strided():
@@ -48,7 +41,7 @@ NETWORKS = {
     "mlp": lambda: MLP(6, (5, 4), 3),
     "one layer": lambda: nn.Linear(6, 3),
     "no bias": lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False)),
-    "memory units": with_memory,
+    "memory units": in_second_task,
     "ConvNet": lambda: ConvNet((1, 2, 3), channels=(2,), hidden=3, n_outputs=3),
     "user's convolutions": Convolutional,
     "strides": strided,

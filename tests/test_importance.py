@@ -22,6 +22,7 @@ from oracles import (
     Unused,
     distance,
     drawn_labels,
+    in_second_task,
     loop_batched,
     loop_fisher,
     replica,
@@ -29,7 +30,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import MLP, ConvNet, MemoryMLP, derivations, fisher, per_sample
+from cl_lib import MLP, ConvNet, derivations, fisher, per_sample
 from cl_lib.importance import population_fisher
 
 N = 11
@@ -40,7 +41,7 @@ CLOSED = {
     "linear": lambda: MLP(6, (), 3),
     "linear without bias": lambda: nn.Linear(6, 3, bias=False),
     "sequential": lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3, bias=False)),
-    "memory units": lambda: _in_second_task(),
+    "memory units": in_second_task,
     "dropout": lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.ReLU(), nn.Linear(5, 3)),
 }
 GENERAL = {
@@ -59,14 +60,6 @@ GENERAL = {
     "batch norm in eval mode": lambda: _with_statistics().eval(),
 }
 CASES = CLOSED | GENERAL
-
-
-def _in_second_task():
-    model = MemoryMLP(6, (5, 4), 3, n_tasks=3)
-    model.task = 1
-    for units in model.memory:
-        nn.init.normal_(units)
-    return model
 
 
 def _with_statistics():

@@ -5,17 +5,16 @@ import dataclasses
 import functools
 import math
 
+import oracles
 import pytest
 import torch
-from oracles import F64, distance, replica, same_bits, small_stream
+from oracles import F64, STREAM, distance, first_tasks, replica, same_bits, small_stream
 
-from cl_lib import MLP, ConvNet, fit
+from cl_lib import MLP, ConvNet
 from cl_lib.methods import SLNI, SLNID, SNI, SNID, Inhibition, inhibition
 from cl_lib.methods.base import Batch
 from cl_lib.population import Population
-from cl_lib.streams import Stream
 
-STREAM = small_stream()
 VARIANTS = {
     "SNI": SNI,
     "SLNI": SLNI,
@@ -37,18 +36,8 @@ def conv():
     return ConvNet((1, 2, 3), channels=(2,), hidden=4, n_outputs=3)
 
 
-def short(method=None, stream=STREAM, build=network, **options):
-    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
-    return fit(build, stream, method, **settings)
-
-
-@functools.cache
-def fine_tuning(**options):
-    return short(**options)
-
-
-def first_task(stream=STREAM):
-    return Stream(stream.name, stream.scenario, stream.tasks[:1], stream.n_outputs)
+short = functools.partial(oracles.short, build=network)
+fine_tuning = functools.partial(oracles.fine_tuning, build=network)
 
 
 def population(build=network, seeds=(0, 1), n_strengths=1):
@@ -291,14 +280,14 @@ def test_strength_zero_is_fine_tuning_bit_for_bit(name, optimizer, seeds):
 
 @each_variant
 def test_strength_above_zero_is_not_fine_tuning_even_in_the_first_task(name):
-    found = short(VARIANTS[name](0.1), first_task()).params
-    assert distance(found, short(None, first_task()).params) > 1e-4
+    found = short(VARIANTS[name](0.1), first_tasks(1)).params
+    assert distance(found, short(None, first_tasks(1)).params) > 1e-4
 
 
 @pytest.mark.parametrize(("discounted", "plain"), [("SNID", "SNI"), ("SLNID", "SLNI"), ("SLNID min", "SLNI")])
 def test_discount_begins_with_the_second_task(discounted, plain):
     pair = VARIANTS[discounted], VARIANTS[plain]
-    assert same_bits(*(short(make(0.1), first_task(), seeds=(0, 1)).params for make in pair))
+    assert same_bits(*(short(make(0.1), first_tasks(1), seeds=(0, 1)).params for make in pair))
     assert distance(*(short(make(0.1)).params for make in pair)) > 1e-4
 
 
@@ -313,7 +302,7 @@ def test_replicas_end_where_they_would_have_ended_alone(name):
 def test_inhibited_neurons_are_less_active_together():
     x, left = STREAM[0].train.x, []
     for strength in (0.0, 0.3):
-        _, hidden = short(SLNI(strength), first_task(), epochs=20).model()(x, hidden=True)
+        _, hidden = short(SLNI(strength), first_tasks(1), epochs=20).model()(x, hidden=True)
         left.append(sum(loop_term("SLNI", h.detach()) for h in hidden))
     assert left[1] < 0.5 * left[0]
 

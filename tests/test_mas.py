@@ -10,6 +10,7 @@ from backpack import backpack, extend
 from backpack.extensions import BatchGrad
 from oracles import (
     F64,
+    STREAM,
     Convolutional,
     Embedded,
     Scaled,
@@ -17,22 +18,23 @@ from oracles import (
     TwiceUsed,
     after_first_task,
     distance,
+    fine_tuning,
+    first_tasks,
     plain_training,
     replica,
     same_bits,
+    short,
     small_stream,
     weights_of,
 )
 from torch import nn
 
-from cl_lib import MAS, MLP, ConvNet, fit, mas
+from cl_lib import MAS, MLP, ConvNet, mas
 from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
-from cl_lib.streams import Stream
 
 N = 11
-STREAM = small_stream()
 STREAM3 = small_stream(3)
 NETWORKS = {
     "mlp": lambda: MLP(6, (5, 4), 3),
@@ -62,24 +64,6 @@ def build(name="mlp", seed=0):
 
 def samples(n=N, seed=0):
     return torch.randn(n, 6, generator=torch.Generator().manual_seed(seed), dtype=F64)
-
-
-def network():
-    return MLP(6, (5,), 3)
-
-
-def short(method=None, stream=STREAM, build=network, **options):
-    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
-    return fit(build, stream, method, **settings)
-
-
-@functools.cache
-def fine_tuning(**options):
-    return short(**options)
-
-
-def first_task(stream=STREAM):
-    return Stream(stream.name, stream.scenario, stream.tasks[:1], stream.n_outputs)
 
 
 def population(n_strengths=1, name="mlp"):
@@ -276,7 +260,7 @@ def test_strength_above_zero_is_not_fine_tuning(make, optimizer):
 
 @each_method
 def test_nothing_is_protected_in_the_first_task(make):
-    assert same_bits(after_first_task(short, make(3.0)).params, short(None, first_task()).params)
+    assert same_bits(after_first_task(short, make(3.0)).params, short(None, first_tasks(1)).params)
 
 
 @each_method
@@ -428,7 +412,7 @@ def test_gradient_step_is_descent_on_the_loss_of_the_paper(function, optimizer):
             return torch.optim.Adam(params, lr=0.02)
         return torch.optim.SGD(params, lr=0.05, momentum=0.9)
 
-    expected = plain_training(network, STREAM3, make_optimizer, penalty=paper_penalty(0.2, function))
+    expected = plain_training(small_network, STREAM3, make_optimizer, penalty=paper_penalty(0.2, function))
     lr = 0.02 if optimizer == "adam" else 0.05
     found = short(MAS(0.2, function=function, step="gradient"), STREAM3, optimizer=optimizer, lr=lr)
     assert distance(replica(found.params, 0), weights_of(expected[-1])) < 1e-10

@@ -1,5 +1,8 @@
 """Memory units: against an ordinary loop, and what stays where it is."""
 
+import functools
+
+import oracles
 import pytest
 import torch
 from oracles import F64, distance, loop_fisher, small_stream
@@ -15,9 +18,7 @@ def network(n_tasks=3):
     return MemoryMLP(6, (5, 4), 3, n_tasks=n_tasks)
 
 
-def short(method=None, build=network, **options):
-    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
-    return fit(build, STREAM, method, **settings)
+short = functools.partial(oracles.short, stream=STREAM, build=network)
 
 
 def loop(step, seed=0):

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import functools
 import math
 from fractions import Fraction
 
@@ -11,29 +10,32 @@ import sympy as sp
 import torch
 from oracles import (
     F64,
+    STREAM,
     Scaled,
     after_first_task,
     distance,
+    fine_tuning,
+    first_tasks,
     loop_batched,
     loop_fisher,
     mean_loss,
     plain_training,
     replica,
     same_bits,
+    short,
+    small_network,
     small_stream,
     weights_of,
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations, fit
+from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations
 from cl_lib.importance import FISHER_KINDS
 from cl_lib.methods import IneffectivePenalty, Quadratic, UnstablePenalty, merge, penalty, quadratic
 from cl_lib.methods.ewc import ANCHORS
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
-from cl_lib.streams import Stream
 
-STREAM = small_stream()
 METHODS = {f"L2 {step}": lambda s, step=step: L2(s, step=step) for step in STEPS} | {
     f"EWC {kind} {anchors} {step}": lambda s, kind=kind, anchors=anchors, step=step: EWC(
         s, fisher=kind, anchors=anchors, step=step
@@ -46,25 +48,7 @@ each_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 each_step = pytest.mark.parametrize("step", STEPS)
 
 
-def network():
-    return MLP(6, (5,), 3)
-
-
-def short(method=None, stream=STREAM, build=network, **options):
-    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
-    return fit(build, stream, method, **settings)
-
-
-@functools.cache
-def fine_tuning(**options):
-    return short(**options)
-
-
-def first_tasks(n, stream=STREAM):
-    return Stream(stream.name, stream.scenario, stream.tasks[:n], stream.n_outputs)
-
-
-def population(n_replicas=2, n_strengths=1, build=network):
+def population(n_replicas=2, n_strengths=1, build=small_network):
     networks = []
     for seed in range(n_replicas):
         torch.manual_seed(seed)
@@ -411,7 +395,7 @@ def test_gradient_step_is_descent_on_the_loss_of_the_paper(method, optimizer):
             return torch.optim.Adam(params, lr=0.02)
         return torch.optim.SGD(params, lr=0.05, momentum=0.9)
 
-    expected = plain_training(network, STREAM3, make_optimizer, penalty=paper_penalty(method))
+    expected = plain_training(small_network, STREAM3, make_optimizer, penalty=paper_penalty(method))
     lr = 0.02 if optimizer == "adam" else 0.05
     found = short(method, STREAM3, optimizer=optimizer, lr=lr)
     assert distance(replica(found.params, 0), weights_of(expected[-1])) < 1e-10

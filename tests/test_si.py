@@ -1,50 +1,43 @@
 """Synaptic intelligence against a loop with PyTorch's own optimisers, and its path integral by hand."""
 
 import copy
-import functools
 import math
 
 import pytest
 import torch
-from oracles import F64, after_first_task, distance, mean_loss, replica, same_bits, small_stream, weights_of
+from oracles import (
+    F64,
+    STREAM,
+    after_first_task,
+    distance,
+    fine_tuning,
+    first_tasks,
+    mean_loss,
+    replica,
+    same_bits,
+    short,
+    small_network,
+    small_stream,
+    weights_of,
+)
 from torch import nn
 
-from cl_lib import MLP, SI, fit
+from cl_lib import SI
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.methods.si import Path
 from cl_lib.population import Population
-from cl_lib.streams import Stream
 
-STREAM = small_stream()
 STREAM3 = small_stream(3)
 each_step = pytest.mark.parametrize("step", STEPS)
 each_optimizer = pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-
-
-def network():
-    return MLP(6, (5,), 3)
-
-
-def short(method=None, stream=STREAM, build=network, **options):
-    settings = {"epochs": 2, "batch_size": 8, "lr": 0.1, "dtype": F64} | options
-    return fit(build, stream, method, **settings)
-
-
-@functools.cache
-def fine_tuning(**options):
-    return short(**options)
-
-
-def first_task(stream=STREAM):
-    return Stream(stream.name, stream.scenario, stream.tasks[:1], stream.n_outputs)
 
 
 def population(n_strengths=1, seeds=(0, 1)):
     networks = []
     for seed in seeds:
         torch.manual_seed(seed)
-        networks.append(network().to(F64))
+        networks.append(small_network().to(F64))
     return Population(networks, n_strengths)
 
 
@@ -89,7 +82,7 @@ def one_step(model, samples, optimizer, method, omega, anchor, work):
 def slow_si(stream, method, make_optimizer, seed=0, epochs=2, batch_size=8):
     """Final weights, final importances and, for each task, those before they were clipped."""
     torch.manual_seed(seed)
-    model, order, unclipped = network().to(F64), torch.Generator().manual_seed(seed), []
+    model, order, unclipped = small_network().to(F64), torch.Generator().manual_seed(seed), []
     omega = {name: torch.zeros_like(p) for name, p in weights_of(model).items()}
     for task in stream:
         anchor = copy.deepcopy(weights_of(model))
@@ -149,12 +142,12 @@ def test_replicas_end_where_they_would_have_ended_alone(step):
 def test_path_integral_is_the_drop_of_the_loss():
     """Zenke et al. (2017), Eq. 3: for small steps down the whole gradient, all of the loss is accounted."""
     torch.manual_seed(0)
-    start, samples = network().to(F64), [(x, y, None) for x, y in pairs(STREAM[0].train)]
+    start, samples = small_network().to(F64), [(x, y, None) for x, y in pairs(STREAM[0].train)]
     off = []
     for halvings in range(2):
         options = {"lr": 0.1 / 2**halvings, "momentum": 0.0, "batch_size": 20, "epochs": 20 * 2**halvings}
         run = after_first_task(lambda method, o=options: short(method, **o), SI(1.0, damping=0.1))
-        end, total = network().to(F64), 0.0
+        end, total = small_network().to(F64), 0.0
         end.load_state_dict(replica(run.params, 0))
         for name, p in weights_of(start).items():
             moved = run.params[name][0] - p
@@ -316,7 +309,7 @@ def test_strength_above_zero_is_not_fine_tuning(step, optimizer):
 
 @each_step
 def test_nothing_is_protected_in_the_first_task(step):
-    assert same_bits(after_first_task(short, SI(9.0, step=step)).params, short(None, first_task()).params)
+    assert same_bits(after_first_task(short, SI(9.0, step=step)).params, short(None, first_tasks(1)).params)
 
 
 @each_step
@@ -369,7 +362,7 @@ def test_implicit_step_is_stable_for_every_strength(optimizer):
 
 def test_frozen_weights_have_no_importance():
     def frozen():
-        model = network()
+        model = small_network()
         model.layers[0].weight.requires_grad_(False)
         return model
 
