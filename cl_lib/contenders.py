@@ -91,7 +91,7 @@ def memory_methods() -> tuple[Contender, ...]:
         Contender("AD alone", AdversarialMemory, powers(0.01, 0.03, 0.1, 0.3)),
         Contender("AD + EWC", with_ewc("adversarial"), both),
         Contender("random + EWC", with_ewc("random"), both),
-        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.1, 0.5, 2.0), lams)),
+        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.5, 2.0, 8.0), lams)),
     )
 
 
