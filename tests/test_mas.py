@@ -24,6 +24,7 @@ from oracles import (
     replica,
     same_bits,
     short,
+    small_network,
     small_stream,
     weights_of,
 )
