@@ -8,7 +8,7 @@ from cl_lib.importance import fisher, local_mas, mas
 from cl_lib.methods import EWC, L2, MAS, SI, Finetune, Joint
 from cl_lib.models import MLP, ConvNet, MemoryMLP
 from cl_lib.runs import Run
-from cl_lib.streams import Stream, Task
+from cl_lib.tasks import Stream, Task
 from cl_lib.training import fit
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import nn
 from cl_lib.data import Dataset
 from cl_lib.methods import Method
 from cl_lib.runs import Run
-from cl_lib.streams import Stream
+from cl_lib.tasks import Stream
 
 #: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes,
 #: ``twin`` for seconds.

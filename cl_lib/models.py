@@ -1,7 +1,7 @@
 """Two small networks. Both give their hidden activations on request.
 
 A head for each task needs no module of its own: a stream says which outputs belong to a task
-(:class:`cl_lib.streams.Task`), so one output layer holds all heads side by side.
+(:class:`cl_lib.tasks.Task`), so one output layer holds all heads side by side.
 """
 
 from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from cl_lib.checks import check_no_batch_statistics
 from cl_lib.methods.base import Method
 from cl_lib.models import evaluation_mode
 from cl_lib.population import Population
-from cl_lib.streams import Stream
+from cl_lib.tasks import Stream
 
 OPTIMIZERS = ("sgd", "adam")
 

@@ -1,78 +1,18 @@
-"""Streams: tasks that arrive one after another.
-
-A :class:`Stream` is a tuple of :class:`Task` and a *scenario* (van de Ven & Tolias, 2019), which says
-what the network must tell apart when it is tested:
-
-========== ============================================ ==============================
-scenario   the question at test time                    outputs
-========== ============================================ ==============================
-``task``   which class of *this* task? (task is given)  own outputs, only they compete
-``domain`` which class? (the same classes everywhere)   shared by all tasks
-``class``  which class of all that were ever seen?      own outputs, all compete
-========== ============================================ ==============================
+"""Streams of tasks, made from data sets or from your own tensors.
 
 Labels are stored as indices of the network's outputs, so a "head per task" is a slice of one
-output layer.
+output layer. What a scenario is stands in :mod:`cl_lib.tasks`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from cl_lib.data import Dataset, Split, load
-
-#: What the network is asked when it is tested, see above.
-SCENARIOS = ("task", "domain", "class")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task: its data, and the outputs ``[first, stop)`` that compete in it."""
-
-    name: str
-    train: Split
-    validation: Split
-    test: Split
-    outputs: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Tasks in the order in which they are learned.
-
-    Raises
-    ------
-    ValueError
-        If there is no task, if inputs differ in shape between tasks, or if a label lies outside
-        the outputs of its task.
-    """
-
-    name: str
-    scenario: str
-    tasks: tuple[Task, ...]
-    n_outputs: int
-
-    def __post_init__(self) -> None:
-        _check_scenario(self.scenario)
-        if not self.tasks:
-            raise ValueError("tasks is empty: a stream needs at least one task.")
-        shape = self.tasks[0].train.x.shape[1:]
-        for task in self.tasks:
-            for part in ("train", "validation", "test"):
-                _check_split(getattr(task, part), task, part, shape)
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def __getitem__(self, index: int) -> Task:
-        return self.tasks[index]
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self.tasks)
+from cl_lib.tasks import Stream, Task, check_scenario
 
 
 def permuted(
@@ -221,7 +161,7 @@ def from_tensors(
         For lists of different lengths, a test label that training never shows, and all that
         :class:`cl_lib.data.Split` refuses (shapes that differ, NaN, labels below 0, no sample).
     """
-    _check_scenario(scenario)
+    check_scenario(scenario)
     _check_count(len(train), "the number of tasks in train")
     parts = []
     for t, pair in enumerate(train):
@@ -249,16 +189,8 @@ def from_tensors(
     return _assemble(name, scenario, names, parts, sizes)
 
 
-def some(data: Split, n: int | None) -> tuple[Tensor, Tensor]:
-    """Inputs and labels of ``n`` samples, drawn with a fixed seed; of all if ``n`` is None or too many."""
-    if n is None or n >= len(data):
-        return data.x, data.y
-    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n].to(data.x.device)
-    return data.x[chosen], data.y[chosen]
-
-
 def _assemble(name: str, scenario: str, names, parts, sizes: Sequence[int]) -> Stream:
-    _check_scenario(scenario)
+    check_scenario(scenario)
     firsts = _first_outputs(sizes, scenario)
     n_outputs = max(first + size for first, size in zip(firsts, sizes, strict=True))
     tasks = []
@@ -269,7 +201,7 @@ def _assemble(name: str, scenario: str, names, parts, sizes: Sequence[int]) -> S
 
 
 def _changed_inputs(name: str, dataset: Dataset, names, changes, scenario: str) -> Stream:
-    _check_scenario(scenario)
+    check_scenario(scenario)
     n_classes = len(dataset.classes)
     parts = []
     for change, first in zip(changes, _first_outputs([n_classes] * len(changes), scenario), strict=True):
@@ -350,11 +282,6 @@ def _dataset(dataset: str | Dataset) -> Dataset:
     )
 
 
-def _check_scenario(scenario: str) -> None:
-    if scenario not in SCENARIOS:
-        raise ValueError(f"scenario is {scenario!r}, but must be one of {', '.join(SCENARIOS)}.")
-
-
 def _check_count(count: int, what: str) -> None:
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"{what} is {count!r}, but a stream needs a whole number of tasks, 1 or more.")
@@ -370,18 +297,3 @@ def _check_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> None:
         )
     if len(set(flat)) < len(flat) or not all(len(group) for group in groups):
         raise ValueError(f"groups is {list(groups)}: no group may be empty, and no class in two places.")
-
-
-def _check_split(data: Split, task: Task, part: str, shape: torch.Size) -> None:
-    if data.x.shape[1:] != shape:
-        raise ValueError(
-            f"{task.name}: {part} inputs have shape {tuple(data.x.shape[1:])}, but the first task's have "
-            f"{tuple(shape)}; all tasks of a stream share one network and so one input shape."
-        )
-    first, stop = task.outputs
-    low, high = int(data.y.min()), int(data.y.max())
-    if low < first or high >= stop:
-        raise ValueError(
-            f"{task.name}: {part} labels run from {low} to {high}, "
-            f"but the outputs of this task are {first} to {stop - 1}."
-        )

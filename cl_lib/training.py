@@ -25,7 +25,7 @@ from cl_lib.optimizers import Optimizer
 from cl_lib.population import Population, build_networks, masked
 from cl_lib.runs import Curves, Run
 from cl_lib.settings import Settings, check_arguments, check_network, check_seeds
-from cl_lib.streams import Stream, Task
+from cl_lib.tasks import Stream, Task
 
 
 def fit(

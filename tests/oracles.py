@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from cl_lib import MLP, MemoryMLP, fit
-from cl_lib.streams import Stream, from_tensors
+from cl_lib.streams import from_tensors
+from cl_lib.tasks import Stream
 
 F64 = torch.float64
 

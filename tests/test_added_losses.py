@@ -9,7 +9,7 @@ from cl_lib import MLP, Finetune, fit
 from cl_lib.methods import DeCov, L1Activations, L1Weights, LwF, Replay, WeightDecay
 from cl_lib.methods.base import Batch
 from cl_lib.population import Population, masked
-from cl_lib.streams import Stream
+from cl_lib.tasks import Stream
 
 METHODS = {"Replay": Replay, "LwF": LwF}
 REGULARISERS = {"L1Activations": L1Activations, "L1Weights": L1Weights, "WeightDecay": WeightDecay}

@@ -14,6 +14,8 @@ from matplotlib.text import Text
 
 from cl_lib import plots
 from cl_lib.metrics import interval
+from cl_lib.plots import curves, look
+from cl_lib.plots.page import INK
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -232,7 +234,7 @@ def test_lines_and_words_can_be_seen_on_both_themes(role, page):
     colour = plots.COLOURS[role]
     assert contrast(colour, paper) >= 3
     ink, rest = (np.array(mpl.colors.to_rgb(c)) for c in (colour, text))
-    assert contrast(plots.INK * ink + (1 - plots.INK) * rest, paper) >= 4.5
+    assert contrast(INK * ink + (1 - INK) * rest, paper) >= 4.5
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -364,15 +366,15 @@ def test_labels_at_the_ends_do_not_overlap():
 
 
 def test_spread_moves_as_little_as_possible():
-    np.testing.assert_allclose(plots._spread(np.array([0.1, 0.9]), 0.2), [0.1, 0.9])
-    np.testing.assert_allclose(plots._spread(np.array([0.5, 0.5]), 0.2), [0.4, 0.6])
-    np.testing.assert_allclose(plots._spread(np.array([0.5, 0.45]), 0.2), [0.575, 0.375])
-    np.testing.assert_allclose(plots._spread(np.array([1.0, 0.99]), 0.2), [1.0, 0.8])
+    np.testing.assert_allclose(curves._spread(np.array([0.1, 0.9]), 0.2), [0.1, 0.9])
+    np.testing.assert_allclose(curves._spread(np.array([0.5, 0.5]), 0.2), [0.4, 0.6])
+    np.testing.assert_allclose(curves._spread(np.array([0.5, 0.45]), 0.2), [0.575, 0.375])
+    np.testing.assert_allclose(curves._spread(np.array([1.0, 0.99]), 0.2), [1.0, 0.8])
 
 
 def test_looks_are_asked_for_known_or_free():
     labels = ["EWC, exact Fisher", "MAS", "anything"]
-    asked, known, free = plots._looks(labels, {"EWC, exact Fisher": "EWC"})
+    asked, known, free = look.looks_of(labels, {"EWC, exact Fisher": "EWC"})
     assert (asked, known) == (plots.SERIES["EWC"], plots.SERIES["MAS"])
     assert free not in (asked, known)
     with pytest.raises(ValueError, match=r"styles ask for \['ewc'\], but the looks are"):

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from cl_lib import data, streams
+from cl_lib import data, tasks
 from cl_lib.data import Dataset, Split
-from cl_lib.streams import Stream, Task, disjoint, from_tensors, permuted, rotated, split
+from cl_lib.streams import disjoint, from_tensors, permuted, rotated, split
+from cl_lib.tasks import Stream, Task
 
 PARTS = ("train", "validation", "test")
 DIGITS = data.load("digits")
@@ -117,7 +118,7 @@ def test_outside_is_black():
 # Split and disjoint
 
 
-@pytest.mark.parametrize("scenario", streams.SCENARIOS)
+@pytest.mark.parametrize("scenario", tasks.SCENARIOS)
 def test_split_deals_out_every_image_once(scenario):
     stream = split("digits", 5, scenario=scenario)
     for part in PARTS:

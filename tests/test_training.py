@@ -27,14 +27,14 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, fit, streams, training
+from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, fit, streams, tasks, training
 from cl_lib.data import Split
 from cl_lib.methods import SLNID, LwF, Replay, combine
 from cl_lib.population import masked
-from cl_lib.streams import Stream
+from cl_lib.tasks import Stream
 
 STREAM = small_stream()
-SCENARIOS = {scenario: small_stream(scenario=scenario) for scenario in streams.SCENARIOS}
+SCENARIOS = {scenario: small_stream(scenario=scenario) for scenario in tasks.SCENARIOS}
 OPTIMIZERS = {
     "sgd": ({"momentum": 0.0}, lambda p: torch.optim.SGD(p, lr=0.1)),
     "momentum": ({"momentum": 0.9}, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),

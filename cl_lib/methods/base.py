@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from cl_lib.population import Params, Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 Strength = float | tuple[float, ...]
 StepSize = Callable[[str], float | Tensor]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cl_lib.methods.base import Batch, Method, StepSize, Strength
 from cl_lib.population import Params, Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from cl_lib.importance import FISHER_KINDS, population_fisher
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
 from cl_lib.population import Population
-from cl_lib.streams import Task, some
+from cl_lib.tasks import Task, some
 
 ANCHORS = ("separate", "latest")
 

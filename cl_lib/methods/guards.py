@@ -10,7 +10,7 @@ from cl_lib.methods.base import Method, Strength
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
 from cl_lib.models import evaluation_mode
 from cl_lib.population import Params, Population, masked
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 FELT = 1e-3  # a penalty below this share of the loss ...
 PULLS = 0.1  # ... whose pull is below this share of the loss's slope does nothing

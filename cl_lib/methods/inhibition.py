@@ -13,7 +13,7 @@ from torch.func import functional_call
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input
 from cl_lib.population import Params, Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 DISCOUNTS = ("sum", "min")
 Choice = Callable[[list[Tensor]], list[Tensor]]  # the hidden layers -> those that are regularised

@@ -7,7 +7,7 @@ import torch
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
 from cl_lib.population import Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_ma
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
 from cl_lib.population import Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 SCOPES = ("global", "local")
 

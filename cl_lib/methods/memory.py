@@ -11,7 +11,7 @@ from torch import Tensor
 from cl_lib.methods.base import Method, Strength, check_strength
 from cl_lib.models import MemoryMLP
 from cl_lib.population import Params, Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 DIRECTIONS = ("adversarial", "random", "gradient")
 

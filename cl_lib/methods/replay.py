@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.population import Population, masked
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cl_lib.methods import quadratic
 from cl_lib.methods.base import StepSize
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
 from cl_lib.population import Params, Population
-from cl_lib.streams import Task
+from cl_lib.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,202 @@
+"""Accuracy matrices, rows of means, and losses over a plane."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from cl_lib.plots.look import (
+    COLOURS,
+    FONT,
+    WIDTH,
+    Series,
+    axes_for,
+    band_of,
+    given,
+    looks_of,
+    require,
+    style,
+    upright,
+    write_above,
+)
+
+
+@style()
+def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
+    """Accuracy in percent after each task (rows) on each task (columns); framed: just learned.
+
+    Parameters
+    ----------
+    matrix : array of shape (T, T) or (replicas, T, T)
+        In [0, 1]; replicas give the mean with the half width of its 95 % interval. NaN: no number.
+    names : list of T str, optional
+        By default task 1, 2, ...
+    ax : Axes, optional
+        As in :func:`lines`.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, or there are not T names.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    square = matrix.ndim in (2, 3) and matrix.shape[-1] == matrix.shape[-2]
+    require(square, "matrix", matrix, "(T, T) or (replicas, T, T)")
+    n = matrix.shape[-1]
+    names = [f"task {k + 1}" for k in range(n)] if names is None else list(names)
+    if len(names) != n:
+        raise ValueError(f"names has {len(names)} entries, but the matrix covers {n} tasks.")
+    means, lows, _ = band_of(matrix.reshape(-1, n * n), "matrix", n * n).reshape(3, n, n)
+    ax = axes_for(ax, min(WIDTH, 120 + 88 * n), 44 * n + 56)
+    fill = np.full((n, n, 4), mpl.colors.to_rgba(COLOURS["task 1"]))
+    fill[..., 3] = 0.6 * np.nan_to_num(means)
+    ax.pcolormesh(fill, edgecolors="white", linewidth=2)
+    for i, j in np.argwhere(np.isfinite(means)):
+        _write_cell(ax, j + 0.5, i + 0.5, 100 * means[i, j], 100 * (means - lows)[i, j])
+    for k in range(n):
+        ax.add_patch(mpl.patches.Rectangle((k, k), 1, 1, fill=False, linewidth=1.5, clip_on=False))
+    middles = np.arange(n) + 0.5
+    ax.set_yticks(middles, [f"after {name}" for name in names])
+    # Ten columns leave no room to repeat the word.
+    ax.set_xticks(middles, [f"on {names[0]}", *(name.removeprefix("task ") for name in names[1:])])
+    ax.set(ylim=(n, 0))
+    ax.set_title("accuracy in %", pad=14)
+    ax.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
+    return ax.figure
+
+
+def _write_cell(ax, x: float, y: float, mean: float, half: float) -> None:
+    several = np.isfinite(half)
+    ax.text(x, y - 0.1 * several, f"{mean:.1f}", ha="center", va="center")
+    if several:
+        ax.text(x, y + 0.26, f"±{half:.1f}", ha="center", va="center", fontsize=FONT - 3)
+
+
+@style()
+def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, ax=None) -> Figure:
+    """One row a label: the mean as a dot in its 95 % interval, the replicas as points below it.
+
+    Parameters
+    ----------
+    series : dict
+        ``{label: values}``: an array of shape (replicas,) or an ``Interval``; drawn top to bottom.
+    xlabel : str
+    references : dict, optional
+        ``{name: x}``: upright lines to compare with, such as chance or a paper's number.
+    digits : int
+        Decimals of the mean and half width written beside each row.
+    xlim, styles, ax : optional
+        As in :func:`lines`.
+
+    Raises
+    ------
+    ValueError
+        If a series is not one number for each replica.
+    """
+    looks = looks_of(given(series), styles)
+    ax = axes_for(ax, WIDTH, 36 * len(series) + (90 if references else 66))
+    for row, ((label, values), look) in enumerate(zip(series.items(), looks, strict=True)):
+        if not hasattr(values, "low"):
+            values = np.asarray(values, dtype=float)
+            require(values.ndim == 1, label, values, "(replicas,)")
+            below = np.full(len(values), row + 0.32)
+            ax.plot(values, below, "o", color=look.colour, alpha=0.5, markersize=4, mew=0)
+            values = values[:, None]
+        mean, low, high = band_of(values, label, 1)[:, 0]
+        ax.barh(row, high - low, left=low, height=0.26, color=look.colour, alpha=0.4)
+        ax.plot(mean, row, look.marker, color=look.colour, markersize=8)
+        number = f"{mean:.{digits}f}"
+        if np.isfinite(low):
+            number += f" ± {(high - low) / 2:.{digits}f}"
+        ax.text(1.02, row, number, transform=ax.get_yaxis_transform(), va="center")
+    for name, x in (references or {}).items():
+        upright(ax, x)
+        write_above(ax, x, name)
+    ax.set_yticks(range(len(series)), list(series))
+    ax.set(xlabel=xlabel, xlim=xlim, ylim=(len(series) - 0.5, -0.5))
+    ax.spines["left"].set_visible(False)
+    ax.grid(visible=False, axis="y")
+    return ax.figure
+
+
+@style()
+def landscape(
+    losses,
+    paths=None,
+    points=None,
+    *,
+    xlim,
+    ylim,
+    xlabel,
+    ylabel,
+    levels=None,
+    styles=None,
+    ax=None,
+) -> Figure:
+    """Losses over a plane as contours, shaded where each is almost solved, with paths and points.
+
+    Parameters
+    ----------
+    losses : dict
+        ``{label: f}`` with ``f(x, y)`` of two arrays giving an array of their shape.
+    paths : dict, optional
+        ``{label: array of shape (steps, 2)}``, drawn with an arrow at the end.
+    points : dict, optional
+        ``{label: (x, y)}``.
+    xlim, ylim : (float, float)
+    xlabel, ylabel : str
+    levels : rising sequence, optional
+        The contours' loss values, the same for each loss; by default evenly spaced in a round bowl.
+    styles, ax : optional
+        As in :func:`lines`.
+
+    Raises
+    ------
+    ValueError
+        If a loss or a path has the wrong shape.
+    """
+    x, y = np.meshgrid(np.linspace(*xlim, 161), np.linspace(*ylim, 161))
+    heights = {label: np.asarray(loss(x, y), dtype=float) for label, loss in given(losses).items()}
+    paths = {label: np.asarray(path, dtype=float) for label, path in (paths or {}).items()}
+    for label, height in heights.items():
+        require(height.shape == x.shape, label, height, f"{x.shape}, like its arguments x and y")
+    for label, path in paths.items():
+        require(path.ndim == 2 and path.shape[1] == 2, label, path, "(steps, 2)")
+    looks = looks_of([*heights, *paths], styles)
+    if levels is None:
+        levels = max(map(np.max, heights.values())) * (np.arange(1, 8) / 7) ** 2
+    ax = axes_for(ax, WIDTH, 0.62 * WIDTH)
+    ax.set(aspect="equal", anchor="W", xlim=xlim, ylim=ylim, xlabel=xlabel)
+    ax.set_title(ylabel)
+    ax.grid(False)
+    for (label, height), look in zip(heights.items(), looks, strict=False):
+        ax.contourf(x, y, height, [-np.inf, levels[0]], colors=look.colour, alpha=0.22)
+        dashes = dict(colors=look.colour, linestyles=[look.linestyle], linewidths=1)
+        ax.contour(x, y, height, levels, **dashes)
+        ax.plot([], [], look.linestyle, color=look.colour, linewidth=1, label=f"loss of {label}")
+    for (label, path), look in zip(paths.items(), looks[len(heights) :], strict=True):
+        _draw_path(ax, path, label, look)
+    for label, point in (points or {}).items():
+        _draw_point(ax, label, point)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, handlelength=2.6)
+    return ax.figure
+
+
+def _draw_path(ax, path, label: str, look: Series) -> None:
+    marks = dict(marker=look.marker, markevery=(0.0, 0.12))
+    ax.plot(*path.T, ls=look.linestyle, color=look.colour, label=label, **marks)
+    # The last steps are too short to point anywhere: the arrow starts further back.
+    far = np.linalg.norm(path - path[-1], axis=1) > 0.04 * np.ptp(ax.get_xlim())
+    tail = path[np.flatnonzero(far)[-1]] if far.any() else path[0]
+    arrow = dict(arrowstyle="-|>", color=look.colour, shrinkA=0, shrinkB=4, mutation_scale=16)
+    ax.annotate("", path[-1], tail, arrowprops=arrow)
+
+
+def _draw_point(ax, label: str, point) -> None:
+    """Draw a dot with its name to the right, unless the edge is near."""
+    left = ax.transLimits.transform(point)[0] > 0.7
+    place = dict(textcoords="offset points", ha="right" if left else "left", va="center")
+    paper = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1)
+    ax.plot(*point, "o", color="black", zorder=4)
+    ax.annotate(label, point, (-8 if left else 8, 0), bbox=paper, zorder=5, **place)

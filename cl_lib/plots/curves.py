@@ -1,0 +1,130 @@
+"""Lines over steps, tasks, widths or strengths, each named at its end."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
+
+from cl_lib.plots.look import (
+    FONT,
+    WIDTH,
+    Series,
+    axes_for,
+    band_of,
+    given,
+    looks_of,
+    style,
+    upright,
+    write_above,
+)
+
+
+@style()
+def lines(
+    x, series, *, xlabel, ylabel, log_x=False, boundaries=None, ylim=None, styles=None, ax=None
+) -> Figure:
+    """One line a label: the mean over replicas in its 95 % interval, named at the line's end.
+
+    Parameters
+    ----------
+    x : array of shape (n,)
+    series : dict
+        ``{label: values}``: values of shape (replicas, n), a list of n ``Interval``, or an object
+        whose ``mean``, ``low``, ``high`` are arrays of shape (n,). A column of NaN is a gap.
+    xlabel, ylabel : str
+    log_x : bool
+    boundaries : sequence or dict, optional
+        The x where each task ends: switches, with the stretches between them named task 1, 2, ...
+        or by the keys of ``{name: end}``.
+    ylim : (float, float), optional
+    styles : dict, optional
+        ``{label: key of SERIES}`` for labels that are not keys themselves.
+    ax : Axes, optional
+        Draw here (made inside ``with plots.style()``) instead of in a new figure.
+
+    Raises
+    ------
+    ValueError
+        If a series does not fit ``x``, or ``log_x`` meets an x that is not positive.
+    """
+    x = np.asarray(x, dtype=float)
+    bands = {label: band_of(values, label, len(x)) for label, values in given(series).items()}
+    if log_x and (x <= 0).any():
+        raise ValueError(f"log_x needs positive x, but x goes down to {x.min():g}: leave that out.")
+    looks = looks_of(bands, styles)
+    ax = axes_for(ax, WIDTH, 0.52 * WIDTH)
+    for k, ((mean, low, high), look) in enumerate(zip(bands.values(), looks, strict=True)):
+        ax.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
+        every = None if len(x) <= 12 else (0.03 * k, 0.2)
+        ax.plot(x, mean, ls=look.linestyle, color=look.colour, marker=look.marker, markevery=every)
+    if log_x:
+        _log_axis(ax, x)
+    ax.set(xlabel=xlabel, ylim=ylim)
+    ax.set_title(ylabel, pad=10 if boundaries is None else 30)
+    if boundaries is not None:
+        _mark_tasks(ax, x, boundaries)
+    _name_lines(ax, x, {label: band[0] for label, band in bands.items()}, looks)
+    return ax.figure
+
+
+def _log_axis(ax, x) -> None:
+    ax.set_xscale("log")
+    if len(x) <= 8:
+        ax.set_xticks(x)
+        ax.minorticks_off()
+    ax.xaxis.set_minor_formatter(lambda value, place: "")
+    ax.xaxis.set_major_formatter(lambda value, place: _plain(value))
+
+
+def _plain(value: float) -> str:
+    """Write 0.01, 100, 10⁶ in the page's font; typeset mathematics would bring its own."""
+    if 1e-3 <= value < 1e5:
+        return f"{value:g}"
+    factor, exponent = f"{value:.0e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if factor == "1" else f"{factor}·10{raised}"
+
+
+def _mark_tasks(ax, x, boundaries) -> None:
+    named = isinstance(boundaries, Mapping)
+    ends = np.asarray(list(boundaries.values()) if named else boundaries, dtype=float)
+    inside = ends[(ends > x.min()) & (ends < x.max())]
+    edges = np.array([x.min(), *inside, x.max()])
+    names = list(boundaries) if named else ["task 1", *map(str, range(2, len(edges)))]
+    if len(names) != len(edges) - 1 or (np.diff(edges) <= 0).any():
+        raise ValueError(
+            f"boundaries are {boundaries!r}, but must be rising x between {x.min():g} and "
+            f"{x.max():g}, one for each task: where it ends."
+        )
+    for name, middle in zip(names, (edges[1:] + edges[:-1]) / 2, strict=True):
+        write_above(ax, middle, name)
+    for end in inside:
+        upright(ax, end)
+
+
+def _name_lines(ax, x, means: Mapping, looks: list[Series]) -> None:
+    """Each label beside the end of its line, moved just far enough to keep clear of the others."""
+    ends = []
+    for label, mean in means.items():
+        measured = np.flatnonzero(np.isfinite(mean))
+        if not measured.size:
+            raise ValueError(f"{label!r} is NaN everywhere: there is nothing to draw.")
+        ends.append((x[measured[-1]], mean[measured[-1]]))
+    ax.figure.draw_without_rendering()  # only a finished layout knows how far apart the ends are
+    heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
+    heights = _spread(heights, 1.4 * FONT * ax.figure.dpi / 72 / ax.bbox.height)
+    place = dict(textcoords="axes fraction", va="center", annotation_clip=False)
+    for label, end, height, look in zip(means, ends, heights, looks, strict=True):
+        leader = dict(arrowstyle="-", color=look.colour, alpha=0.5, relpos=(0, 0.5), shrinkA=1)
+        ax.annotate(label, end, (1.03, height), color=look.colour, arrowprops=leader, **place)
+
+
+def _spread(heights, gap: float) -> np.ndarray:
+    """Move heights in [0, 1] at least a gap apart, in the same order and as little as possible."""
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(order))
+    free = isotonic_regression(heights[order] - steps).x
+    placed = np.empty(len(order))
+    placed[order] = np.clip(free, 0, max(0, 1 - steps[-1])) + steps
+    return placed

@@ -1,0 +1,99 @@
+"""A task, a stream of tasks, and the question that is asked at the test.
+
+A :class:`Stream` is a tuple of :class:`Task` and a *scenario* (van de Ven & Tolias, 2019), which says
+what the network must tell apart when it is tested:
+
+========== ============================================ ==============================
+scenario   the question at test time                    outputs
+========== ============================================ ==============================
+``task``   which class of *this* task? (task is given)  own outputs, only they compete
+``domain`` which class? (the same classes everywhere)   shared by all tasks
+``class``  which class of all that were ever seen?      own outputs, all compete
+========== ============================================ ==============================
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cl_lib.data import Split
+
+#: What the network is asked when it is tested, see above.
+SCENARIOS = ("task", "domain", "class")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its data, and the outputs ``[first, stop)`` that compete in it."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    outputs: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tasks in the order in which they are learned.
+
+    Raises
+    ------
+    ValueError
+        If there is no task, if inputs differ in shape between tasks, or if a label lies outside
+        the outputs of its task.
+    """
+
+    name: str
+    scenario: str
+    tasks: tuple[Task, ...]
+    n_outputs: int
+
+    def __post_init__(self) -> None:
+        check_scenario(self.scenario)
+        if not self.tasks:
+            raise ValueError("tasks is empty: a stream needs at least one task.")
+        shape = self.tasks[0].train.x.shape[1:]
+        for task in self.tasks:
+            for part in ("train", "validation", "test"):
+                _check_split(getattr(task, part), task, part, shape)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: int) -> Task:
+        return self.tasks[index]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+
+def some(data: Split, n: int | None) -> tuple[Tensor, Tensor]:
+    """Inputs and labels of ``n`` samples, drawn with a fixed seed; of all if ``n`` is None or too many."""
+    if n is None or n >= len(data):
+        return data.x, data.y
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n].to(data.x.device)
+    return data.x[chosen], data.y[chosen]
+
+
+def check_scenario(scenario: str) -> None:
+    """Refuse a name that is none of :data:`SCENARIOS`."""
+    if scenario not in SCENARIOS:
+        raise ValueError(f"scenario is {scenario!r}, but must be one of {', '.join(SCENARIOS)}.")
+
+
+def _check_split(data: Split, task: Task, part: str, shape: torch.Size) -> None:
+    if data.x.shape[1:] != shape:
+        raise ValueError(
+            f"{task.name}: {part} inputs have shape {tuple(data.x.shape[1:])}, but the first task's have "
+            f"{tuple(shape)}; all tasks of a stream share one network and so one input shape."
+        )
+    first, stop = task.outputs
+    low, high = int(data.y.min()), int(data.y.max())
+    if low < first or high >= stop:
+        raise ValueError(
+            f"{task.name}: {part} labels run from {low} to {high}, "
+            f"but the outputs of this task are {first} to {stop - 1}."
+        )
