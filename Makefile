@@ -26,7 +26,7 @@ notebooks: $(VENV)/.test ## write the chapters as notebooks into notebooks/
 	$(BIN)/python tools/notebooks.py
 
 test: $(VENV)/.test ## set up .venv if needed, then run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.test ## check style and format
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -21,6 +22,7 @@ BROWSER_OPTIONS = (
 )
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks; and the cores are for other test files
 sys.path.insert(0, str(ROOT / "tools"))
 
 
@@ -44,7 +46,9 @@ def build_strictly(book, *options, folder=ROOT):
 @pytest.fixture(scope="session")
 def built_book():
     """Return the folder of the built book, brought up to date; what is unchanged is not rebuilt."""
-    build = build_strictly("book/")
+    (BOOK / "_build").mkdir(exist_ok=True)
+    with FileLock(BOOK / "_build" / "lock"):  # test files run side by side
+        build = build_strictly("book/")
     assert build.returncode == 0, build.stdout[-5000:]
     return BOOK / "_build" / "html"
 
