@@ -80,7 +80,7 @@ def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
 def memory_methods() -> tuple[Contender, ...]:
     """Memory units with EWC, each part alone, and two other directions (ablations)."""
     lams = (100.0, 1e3, 1e4)
-    both = pairs((0.01, 0.03, 0.1, 0.3), lams)
+    both = pairs((0.003, 0.01, 0.03, 0.1), lams)
 
     def with_ewc(direction: str) -> Callable[..., Method]:
         return lambda eps, lam: combine(AdversarialMemory(eps, direction=direction), ewc(lam))
@@ -88,10 +88,10 @@ def memory_methods() -> tuple[Contender, ...]:
     return (
         Contender("plain", Finetune),
         Contender("EWC", ewc, powers(1, 10, 100, 1e3, 1e4)),
-        Contender("AD alone", AdversarialMemory, powers(0.01, 0.03, 0.1, 0.3)),
+        Contender("AD alone", AdversarialMemory, powers(0.003, 0.01, 0.03, 0.1)),
         Contender("AD + EWC", with_ewc("adversarial"), both),
         Contender("random + EWC", with_ewc("random"), both),
-        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.5, 2.0, 8.0), lams)),
+        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.1, 0.5, 2.0), lams)),
     )
 
 

@@ -141,13 +141,13 @@ def _split(scenario: str) -> Experiment:
         ),
         budgets=_budgets(
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=400),
-            Budget(5, 1, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=20),
+            Budget(5, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=20),
         ),
         training=_ADAM,
     )
 
 
-def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float, cpu: Budget) -> Experiment:
+def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float, cpu_train: int) -> Experiment:
     return Experiment(
         name=name,
         title=title,
@@ -157,7 +157,7 @@ def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float, cpu: Bu
         contenders=memory_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=300),
-            cpu,
+            Budget(5, 2, epochs=3, batch_size=32, n_train=cpu_train, n_test=1500, width=100, chunk=24),
         ),
         training={**_SGD, "lr": lr},
     )
@@ -224,7 +224,7 @@ EXPERIMENTS = {
             "mnist",
             three_groups,
             lr=0.1,
-            cpu=Budget(5, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=200, chunk=12),
+            cpu_train=6000,
         ),
         _disjoint(
             "disjoint-cifar10",
@@ -232,7 +232,7 @@ EXPERIMENTS = {
             "cifar-10",
             three_groups,
             lr=0.05,
-            cpu=Budget(5, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=200, chunk=12),
+            cpu_train=4000,
         ),
         _disjoint(
             "emnist-letters",
@@ -240,7 +240,7 @@ EXPERIMENTS = {
             "emnist-letters",
             partial(grouped, n_tasks=5, scenario="domain"),
             lr=0.1,
-            cpu=Budget(5, 1, epochs=3, batch_size=64, n_train=10_000, n_test=None, width=200, chunk=12),
+            cpu_train=4000,
         ),
         *(_selfless(width) for width in (64, 128)),
         Experiment(
