@@ -26,6 +26,8 @@ from cl_lib.training import fit
 
 FIRST_SEARCH_SEED = 1000
 SEARCH_STREAM, TEST_STREAM = 1, 0
+# What a budget says about a single unit; the rest says which units there are.
+OF_A_UNIT = ("epochs", "batch_size", "n_train", "n_test", "n_tasks")
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class Unit:
         """A name that is another one for every other computation."""
         experiment = EXPERIMENTS[self.experiment]
         content = asdict(self) | {
+            "budget": {what: getattr(self.budget, what) for what in OF_A_UNIT},
             "training": dict(experiment.training),
             "dataset": self.dataset,
             "stream": getattr(experiment.stream, "keywords", None),
-            "width": experiment.contender(self.contender).width,
+            "width": self.width,
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return f"{self.stage}-{digest}"
@@ -59,6 +62,11 @@ class Unit:
         return "digits" if self.profile == "twin" else EXPERIMENTS[self.experiment].dataset
 
     @property
+    def width(self) -> int:
+        """Units of a hidden layer: the contender's own, or the budget's."""
+        return EXPERIMENTS[self.experiment].contender(self.contender).width or self.budget.width
+
+    @property
     def n_replicas(self) -> int:
         """Networks trained at once."""
         return len(self.points) * len(self.seeds)
@@ -66,9 +74,8 @@ class Unit:
     @property
     def effort(self) -> float:
         """Rough measure of its cost, for the estimate of the time that is left."""
-        width = EXPERIMENTS[self.experiment].contender(self.contender).width or self.budget.width
         more = 3 if self.contender == "joint" else 1
-        return self.n_replicas * self.budget.epochs * width * more
+        return self.n_replicas * self.budget.epochs * self.width * more
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,13 @@ def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[U
 
 
 def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point]) -> list[Unit]:
-    """The final runs, each contender at its chosen point."""
-    groups = _chunks(tuple(range(budget.seeds)), budget.chunk)
+    """The final runs, each contender at its chosen point; seeds beyond the usual ones lie in other units."""
+    usual = min(budget.seeds, experiment.budgets[profile].seeds)
+    groups = [
+        seeds
+        for first, stop in ((0, usual), (usual, budget.seeds))
+        for seeds in _chunks(tuple(range(first, stop)), budget.chunk)
+    ]
     return [
         Unit(experiment.name, profile, budget, "test", contender.name, (chosen[contender.name],), seeds)
         for contender in experiment.lines(profile)
@@ -151,9 +163,8 @@ def _train(unit: Unit, device: str):
     searching = unit.stage == "search"
     stream_seed = SEARCH_STREAM if searching else TEST_STREAM
     stream = experiment.stream(_dataset(unit.dataset), unit.budget, stream_seed)
-    width = contender.width or unit.budget.width
     run = fit(
-        lambda: experiment.network(stream, width),
+        lambda: experiment.network(stream, unit.width),
         stream,
         contender.build(unit.points),
         epochs=unit.budget.epochs,

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -113,7 +114,7 @@ def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
         {"stage": "test"},
         {"contender": "L2"},
         {"profile": "quick"},
-        {"budget": replace(BUDGET, epochs=2)},
+        *({"budget": replace(BUDGET, **{what: 30})} for what in (*units.OF_A_UNIT, "width")),
     ],
 )
 def test_another_computation_has_another_key(change):
@@ -168,6 +169,24 @@ def test_seeds_can_be_chosen(tmp_path):
     assert cached.manifest["seeds"] == [0, 1] and cached.average("EWC").shape == (2,)
     with pytest.raises(ValueError, match="seeds is 1"):
         runner.run("tiny", profile="cpu", seeds=1, root=tmp_path)
+
+
+def test_more_seeds_train_only_the_new_ones(reference, tmp_path, monkeypatch):
+    cached, root = reference
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    trained = []
+
+    def spy(unit, device):
+        trained.append((unit.stage, unit.seeds))
+        return units.run_unit(unit, device)
+
+    monkeypatch.setattr(runner, "run_unit", spy)
+    runner.run("tiny", profile="cpu", device="cpu", seeds=5, root=tmp_path)
+    assert set(trained) == {("test", (3, 4))} and len(trained) == len(TINY.contenders)
+    more = results.load("tiny", root=tmp_path)
+    assert more.manifest["seeds"] == list(range(5))
+    for name in more.methods:
+        np.testing.assert_array_equal(more.matrix(name)[:3], cached.matrix(name))
 
 
 def test_an_unknown_experiment_is_refused():
