@@ -31,13 +31,17 @@ class Claim:
     is_bar: bool = False
 
     def verdict(self, found: dict[str, float]) -> str:
-        """``reproduced`` where the interval reaches the number, ``partly`` within five points of it.
+        """``reproduced`` where the interval reaches the number, ``partly`` at most five points below.
+
+        ``above`` where all of the interval is more than five points better, which is hardly the same experiment.
 
         A bar is ``reproduced`` where the mean reaches it, ``partly`` below, both with the interval above 0.
         """
         if self.is_bar:
             reached = "reproduced" if found["mean"] >= self.paper else "partly"
             return reached if found["low"] > 0 else "not"
+        if not self.at_most and found["low"] > self.paper + 0.05:
+            return "above"
         gap = found["low"] - self.paper if self.at_most else self.paper - found["high"]
         if gap <= 0:
             return "reproduced"
