@@ -97,7 +97,7 @@ def memory_methods() -> tuple[Contender, ...]:
 
 def selfless_methods() -> tuple[Contender, ...]:
     """Each regulariser of the activations with MAS, and SLNID with EWC."""
-    protect = (0.003, 0.01, 0.03)
+    protect = (0.01, 0.03, 0.1)
 
     def with_mas(method: type[Method], strengths: tuple[float, ...]) -> dict:
         return {
@@ -105,12 +105,12 @@ def selfless_methods() -> tuple[Contender, ...]:
             "grid": pairs(strengths, protect),
         }
 
-    inhibited, spread = (3e-4, 1e-3, 3e-3), (3e-5, 1e-4, 3e-4)
+    inhibited, spread = (3e-4, 1e-3, 3e-3), (1e-4, 3e-4, 1e-3)
     return (
-        Contender("no regulariser", mas, powers(0.001, *protect, 0.1)),
+        Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
         Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 1e-2))),
-        Contender("L1 weights", **with_mas(L1Weights, (1e-7, 1e-6, 1e-5))),
-        Contender("DeCov", **with_mas(DeCov, (1e-3, 1e-2, 0.1))),
+        Contender("L1 weights", **with_mas(L1Weights, (1e-6, 1e-5, 1e-4))),
+        Contender("DeCov", **with_mas(DeCov, (1e-4, 1e-3, 1e-2))),
         Contender("SNI", **with_mas(SNI, spread)),
         Contender("SLNI", **with_mas(SLNI, inhibited)),
         Contender("SNID", **with_mas(SNID, spread)),
@@ -118,7 +118,7 @@ def selfless_methods() -> tuple[Contender, ...]:
         Contender(
             "SLNID + EWC",
             lambda own, lam: combine(SLNID(own), ewc(lam)),
-            pairs(inhibited, (3.0, 10.0, 30.0)),
+            pairs(inhibited, (10.0, 30.0, 100.0)),
         ),
     )
 

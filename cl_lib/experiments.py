@@ -173,7 +173,7 @@ def _selfless(width: int) -> Experiment:
         contenders=selfless_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(5, 1, epochs=3, batch_size=200, n_train=None, n_test=None, width=width, chunk=32),
+            Budget(5, 2, epochs=3, batch_size=32, n_train=5000, n_test=1500, width=width, chunk=32),
         ),
         training=_AUTHORS,
         measure=active_units,
