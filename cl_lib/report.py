@@ -33,7 +33,7 @@ class Claim:
     def verdict(self, found: dict[str, float]) -> str:
         """``reproduced`` where the interval reaches the number, ``partly`` at most five points below.
 
-        ``above`` where all of the interval is more than five points better, which is hardly the same experiment.
+        ``above`` where all of the interval is more than five points better, hardly the same experiment.
 
         A bar is ``reproduced`` where the mean reaches it, ``partly`` below, both with the interval above 0.
         """

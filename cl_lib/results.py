@@ -191,16 +191,17 @@ def to_matrices(table: pd.DataFrame) -> np.ndarray:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either whole or not there, whatever happens meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
-        try:
+    number, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(number, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        os.chmod(part, 0o644)
+        os.replace(part, path)  # Windows replaces no open file
+    except BaseException:
+        os.unlink(part)
+        raise
 
 
 def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict, manifest: dict) -> None:

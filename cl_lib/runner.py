@@ -207,7 +207,7 @@ def _write(
         "methods": summary,
         "devices": sorted({record["device"] for record in records}),
         "compute_seconds": round(sum(record["seconds"] for record in records), 1),
-        "peak_mib": max(record["peak_mib"] for record in records),
+        "peak_mib": max((record["peak_mib"] for record in records if record["peak_mib"]), default=None),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         "git": git_state(),

@@ -7,7 +7,6 @@ declaration, so it can run anywhere and again.
 import hashlib
 import json
 import platform
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +22,11 @@ from cl_lib.declarations import Budget, Experiment, Point
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import load_arrays, pack_arrays
 from cl_lib.training import fit
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 FIRST_SEARCH_SEED = 1000
 SEARCH_STREAM, TEST_STREAM = 1, 0
@@ -211,9 +215,16 @@ def _record(device: str, seconds: float) -> dict:
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:
         name = f"{processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-        unit_of = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_of
-    return {"device": name, "seconds": round(seconds, 3), "peak_mib": round(peak / 2**20)}
+        peak = _peak_memory()
+    return {"device": name, "seconds": round(seconds, 3), "peak_mib": peak and round(peak / 2**20)}
+
+
+def _peak_memory() -> int | None:
+    """Most bytes that this process has held; None where the system does not tell."""
+    if resource is None:
+        return None
+    unit_of = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_of
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+import types
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -128,59 +129,87 @@ def test_the_server_of_the_repository_is_kept(launch):
 def first_cell(tmp_path, monkeypatch):
     """Return a function that runs the first cell in an empty folder, with cl_lib there or not."""
     monkeypatch.chdir(tmp_path)
-    for name in ("CL_LIB_RESULTS", "CL_LIB_SOURCE", "OMP_NUM_THREADS"):
+    for name in ("CL_LIB_RESULTS", "CL_LIB_SOURCE", "OMP_NUM_THREADS", "GIT_TERMINAL_PROMPT"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     code = notebooks.install_cell("https://github.com/me/book", "1.2")
 
-    def run(there):
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: there or None)
+    def run(package=None):
+        spec = package and types.SimpleNamespace(origin=str(package / "cl_lib" / "__init__.py"))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
         exec(code, {})
 
     run.code = code
     return run
 
 
-def test_nothing_is_installed_where_the_package_is(first_cell, tmp_path):
-    first_cell(there=True)
-    assert list(tmp_path.iterdir()) == []
-    assert "CL_LIB_RESULTS" not in os.environ
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the list of commands that the first cell gives; none is run."""
+    given = []
+
+    def record(command, **options):
+        given.append(command)
+        return types.SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", record)
+    return given
+
+
+def test_nothing_is_installed_where_the_package_and_its_results_are(first_cell, tmp_path, calls):
+    (tmp_path / "source" / "cl_lib").mkdir(parents=True)
+    (tmp_path / "source" / "results").mkdir()
+    first_cell(tmp_path / "source")
+    assert calls == []
+    assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "source" / "results")
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
-def test_results_are_found_again_after_a_restart(first_cell, tmp_path):
-    (tmp_path / "book" / "results").mkdir(parents=True)
-    first_cell(there=True)
-    assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "book" / "results")
+def test_results_named_by_the_reader_are_taken(first_cell, tmp_path, calls, monkeypatch):
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    first_cell(tmp_path / "site-packages")
+    assert calls == [] and os.environ["CL_LIB_RESULTS"] == str(tmp_path)
+
+
+def test_a_package_without_results_is_given_them(first_cell, tmp_path, calls):
+    first_cell(tmp_path / "site-packages")
+    assert [command[:2] for command in calls] == [["git", "clone"]]
+    assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "book-v1.2" / "results")
+
+
+def test_results_are_found_again_after_a_restart(first_cell, tmp_path, calls):
+    (tmp_path / "book-v1.2" / "results").mkdir(parents=True)
+    first_cell(tmp_path / "site-packages")
+    assert calls == []
+    assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "book-v1.2" / "results")
+
+
+def test_a_clone_of_another_version_is_left_alone(first_cell, tmp_path, calls):
+    (tmp_path / "book-v1.1" / "results").mkdir(parents=True)
+    first_cell()
+    assert calls[0][-1] == str(tmp_path / "book-v1.2")
 
 
 def test_a_failed_installation_says_what_to_do(first_cell, tmp_path, monkeypatch):
     monkeypatch.setenv("CL_LIB_SOURCE", str(tmp_path / "nowhere"))
     with pytest.raises(RuntimeError) as failure:
-        first_cell(there=False)
+        first_cell()
     message = str(failure.value)
     assert "git clone" in message and "nowhere" in message
     assert f"a tag v1.2 at {tmp_path / 'nowhere'}" in message
-    assert f"unpack it as {tmp_path / 'book'}" in message
+    assert f"unpack it as {tmp_path / 'book-v1.2'}" in message
 
 
 def test_a_machine_without_git_is_told_so(first_cell, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RuntimeError, match="is git installed"):
-        first_cell(there=False)
+        first_cell()
 
 
-def test_a_folder_put_there_by_hand_is_installed(first_cell, tmp_path, monkeypatch):
-    (tmp_path / "book" / "results").mkdir(parents=True)
-    calls = []
-
-    def record(command, **options):
-        calls.append(command)
-        return type("Done", (), {"returncode": 0})
-
-    monkeypatch.setattr("subprocess.run", record)
-    first_cell(there=False)
-    assert calls == [[sys.executable, "-m", "pip", "install", "-q", str(tmp_path / "book")]]
+def test_a_folder_put_there_by_hand_is_installed(first_cell, tmp_path, calls):
+    (tmp_path / "book-v1.2" / "results").mkdir(parents=True)
+    first_cell()
+    assert calls == [[sys.executable, "-m", "pip", "install", "-q", str(tmp_path / "book-v1.2")]]
 
 
 def test_the_first_cell_fits_the_page(first_cell):

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,8 @@ def test_a_file_is_replaced_whole(tmp_path):
         results.write_atomically(path, content)
         assert path.read_bytes() == content
     assert [p.name for p in path.parent.iterdir()] == ["file"]
-    assert path.stat().st_mode & 0o777 == 0o644
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
@@ -272,6 +274,13 @@ def test_the_schema_refuses_values(path, value):
 
 
 # What is cached
+
+
+def test_git_leaves_the_bytes_of_results_as_they_are_on_every_system():
+    file = f"results/{CACHED[0]}/accuracy.csv"
+    command = ["git", "check-attr", "eol", file]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert said.strip() == f"{file}: eol: lf"
 
 
 @pytest.mark.parametrize("name", CACHED)

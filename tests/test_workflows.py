@@ -96,7 +96,8 @@ def test_the_site_is_checked_before_it_is_published():
     jobs = load(ROOT / ".github" / "workflows" / "publish.yml")["jobs"]
     build = [step.get("run") or step["uses"].split("@")[0] for step in jobs["build"]["steps"]]
     assert build.index("make book") < build.index("actions/upload-pages-artifact")
-    assert jobs["deploy"]["needs"] == "build" and jobs["tag"]["needs"] == "deploy"
+    assert jobs["tag"]["needs"] == "build" and jobs["deploy"]["needs"] == "tag"
+    assert build.index("tools/tag_version.sh --check") < build.index("make book")
     recipe = (ROOT / "Makefile").read_text("utf8").split("\nbook:")[1].split("\n\n")[0]
     assert "-W" in recipe and "tools/check_site.py" in recipe
 
@@ -139,16 +140,26 @@ def clone(tmp_path):
     (folder / "pyproject.toml").write_text('[project]\nversion = "1.0"\n')
     shutil.copy(ROOT / "tools" / "tag_version.sh", folder / "tools")
 
-    def commit_and_tag():
+    def commit_and_tag(*arguments):
         subprocess.run([*git, "add", "-A"], cwd=folder, check=True)
         subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "c"], cwd=folder, check=True)
         subprocess.run([*git, "push", "-q", "origin", "HEAD:refs/heads/main"], cwd=folder, check=True)
-        script = subprocess.run([folder / "tools" / "tag_version.sh"], capture_output=True, text=True)
+        script = subprocess.run(
+            [folder / "tools" / "tag_version.sh", *arguments], capture_output=True, text=True
+        )
         tags = subprocess.run(["git", "tag"], cwd=remote, check=True, capture_output=True, text=True).stdout
         return script.returncode, script.stdout, tags.split()
 
     commit_and_tag.folder = folder
     return commit_and_tag
+
+
+def test_a_check_tags_nothing_and_finds_a_change(clone):
+    assert clone("--check")[::2] == (0, [])
+    clone()
+    assert clone("--check")[::2] == (0, ["v1.0"])
+    (clone.folder / "results" / "file").write_text("new")
+    assert clone("--check")[::2] == (1, ["v1.0"])
 
 
 def test_a_new_version_is_tagged_once(clone):

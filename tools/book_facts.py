@@ -30,7 +30,7 @@ def toc_chapters(toc):
 
 def site_address(repository):
     """Return the address of the site that GitHub Pages serves for a repository."""
-    owner, name = repository.rstrip("/").removesuffix(".git").rsplit("/", 2)[-2:]
+    owner, name = repository.rsplit("/", 2)[-2:]
     host = f"https://{owner.lower()}.github.io"
     return host if f"{owner}.github.io".lower() == name.lower() else f"{host}/{name}"
 
@@ -51,7 +51,8 @@ class Book:
         self.root, self.folder = Path(root), Path(root, "book")
         config = yaml.safe_load((self.root / "_config.yml").read_text(encoding="utf8"))
         toc = yaml.safe_load((self.root / "_toc.yml").read_text(encoding="utf8"))
-        self.title, self.repository = config["title"], config["repository"]["url"]
+        self.title = config["title"]
+        self.repository = config["repository"]["url"].rstrip("/").removesuffix(".git")
         self.address, self.pages = site_address(self.repository), toc_chapters(toc)
         self.sources = {p: (self.folder / f"{p}.md").read_text(encoding="utf8") for p in self.pages}
         self.works = {}

@@ -21,38 +21,46 @@ import sys
 
 SOURCE = "{source}"
 VERSION = "{version}"
-FOLDER = os.path.abspath("{name}")
+FOLDER = os.path.abspath("{name}-{version}")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # faster for small networks
-if importlib.util.find_spec("cl_lib") is None:
-    source = os.environ.get("CL_LIB_SOURCE", SOURCE)
+os.environ["GIT_TERMINAL_PROMPT"] = "0"  # fail where a password is asked for
+package = importlib.util.find_spec("cl_lib")
+source = os.environ.get("CL_LIB_SOURCE", SOURCE)
+results = os.path.join(FOLDER, "results")
+if package is not None:
+    beside = os.path.normpath(f"{{package.origin}}/../../results")
+    results = beside if os.path.isdir(beside) else results
+os.environ.setdefault("CL_LIB_RESULTS", results)
+
+steps = []
+if package is None or not os.path.isdir(os.environ["CL_LIB_RESULTS"]):
     clone = ["git", "clone", "-q", "--depth=1", f"--branch={{VERSION}}"]
-    steps = [[*clone, source, FOLDER]] if not os.path.isdir(FOLDER) else []
-    steps.append([sys.executable, "-m", "pip", "install", "-q", FOLDER])
-    print(f"Installing cl_lib {{VERSION}} from {{source}} ...")
-    for step in steps:
-        try:
-            done = subprocess.run(step, capture_output=True, text=True)
-            failure = done.returncode and (done.stderr or done.stdout)
-        except OSError as error:
-            failure = str(error)
-        if failure:
-            raise RuntimeError(
-                f"`{{' '.join(step)}}` failed:\\n{{failure[-2000:]}}\\n"
-                f"Is there internet access, is git installed, is there a tag "
-                f"{{VERSION}} at {{source}}? If not, download the repository, "
-                f"unpack it as {{FOLDER}}, and run this cell again."
-            )
-    importlib.invalidate_caches()
-if os.path.isdir(os.path.join(FOLDER, "results")):
-    results = os.path.join(FOLDER, "results")
-    os.environ.setdefault("CL_LIB_RESULTS", results)
+    steps += [[*clone, source, FOLDER]] if not os.path.isdir(FOLDER) else []
+if package is None:
+    steps += [[sys.executable, "-m", "pip", "install", "-q", FOLDER]]
+for step in steps:
+    print("Running", *step)
+    options = {{"stdin": subprocess.DEVNULL, "errors": "replace"}}
+    try:
+        done = subprocess.run(step, capture_output=True, **options)
+        failure = done.returncode and (done.stderr or done.stdout)
+    except OSError as error:
+        failure = str(error)
+    if failure:
+        raise RuntimeError(
+            f"`{{' '.join(step)}}` failed:\\n{{failure[-2000:]}}\\n"
+            f"Is there internet access, is git installed, is there a public "
+            f"repository with a tag {{VERSION}} at {{source}}? If not, "
+            f"download it, unpack it as {{FOLDER}}, and run this cell again."
+        )
+importlib.invalidate_caches()
 """
 
 
 def install_cell(repository, version):
     """Return the code that finds cl_lib, or installs it with the results that the chapters read."""
-    name = repository.rstrip("/").rsplit("/", 1)[-1]
+    name = repository.rsplit("/", 1)[-1]
     return INSTALL.format(source=repository, version=f"v{version}", name=name)
 
 
