@@ -185,15 +185,17 @@ def open_and_run(url, notebook):
 
 
 def scroll_to(element, page):
-    """Scroll the notebook until an element is seen; the lab hides cells that are far from sight."""
+    """Scroll up from the end until an element is seen; the lab holds no cells that are far from sight."""
     panel = page.locator(".jp-WindowedPanel-outer").first
-    for twentieth in range(20, -1, -1):
-        panel.evaluate("(panel, n) => { panel.scrollTop = panel.scrollHeight * n / 20; }", twentieth)
+    panel.evaluate("panel => { panel.scrollTop = panel.scrollHeight; }")
+    while True:
         page.wait_for_timeout(500)
         if element.is_visible():
             element.scroll_into_view_if_needed()
             return
-    raise SystemExit("the last figure is nowhere in the notebook")
+        if panel.evaluate("panel => panel.scrollTop") <= 0:
+            raise SystemExit("the last figure is nowhere in the notebook")
+        panel.evaluate("panel => { panel.scrollTop -= panel.clientHeight / 2; }")
 
 
 def wait_until_saved(page, file):
