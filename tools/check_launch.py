@@ -187,15 +187,14 @@ def open_and_run(url, notebook):
 def scroll_to(element, page):
     """Scroll up from the end until an element is seen; the lab holds no cells that are far from sight."""
     panel = page.locator(".jp-WindowedPanel-outer").first
-    panel.evaluate("panel => { panel.scrollTop = panel.scrollHeight; }")
-    while True:
+    height, seen = panel.evaluate("panel => [panel.scrollHeight, panel.clientHeight]")
+    for place in range(height, -seen, -seen // 2):
+        panel.evaluate("(panel, place) => { panel.scrollTop = place; }", place)
         page.wait_for_timeout(500)
         if element.is_visible():
             element.scroll_into_view_if_needed()
             return
-        if panel.evaluate("panel => panel.scrollTop") <= 0:
-            raise SystemExit("the last figure is nowhere in the notebook")
-        panel.evaluate("panel => { panel.scrollTop -= panel.clientHeight / 2; }")
+    raise SystemExit("the last figure is nowhere in the notebook")
 
 
 def wait_until_saved(page, file):
