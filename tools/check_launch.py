@@ -136,8 +136,9 @@ class served:  # noqa: N801
         options = ["--ip=127.0.0.1", f"--port={self.port}", "--no-browser", "--allow-root"]
         command = [programs / "jupyter", "notebook", *options, "--IdentityProvider.token=check"]
         log = (folder / "server.log").open("w")
-        # A settings folder of its own: the machine's own Jupyter settings are no part of Binder.
-        own = {name: str(folder / ".jupyter") for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+        # New settings: the machine's own are no part of Binder, and the lab would open what it had open before.
+        settings = str(folder / f".jupyter-{self.port}")
+        own = dict.fromkeys(("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"), settings)
         self.server = subprocess.Popen(command, cwd=folder, env=variables(programs, **own), stderr=log)
 
     def __enter__(self):
