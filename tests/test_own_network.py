@@ -1,7 +1,5 @@
 """Every method on a network that the package does not know, and what it says where it cannot."""
 
-import functools
-
 import oracles
 import pytest
 import torch
@@ -65,7 +63,8 @@ METHODS = {
 }
 
 
-short = functools.partial(oracles.short, stream=STREAM, build=Mine, lr=0.05)
+def short(method=None, build=Mine, **options):
+    return oracles.short(method, STREAM, build, **{"lr": 0.05} | options)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

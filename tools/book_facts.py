@@ -30,7 +30,7 @@ def toc_chapters(toc):
 
 def site_address(repository):
     """Return the address of the site that GitHub Pages serves for a repository."""
-    owner, name = repository.rsplit("/", 2)[-2:]
+    owner, name = repository.rstrip("/").removesuffix(".git").rsplit("/", 2)[-2:]
     host = f"https://{owner.lower()}.github.io"
     return host if f"{owner}.github.io".lower() == name.lower() else f"{host}/{name}"
 

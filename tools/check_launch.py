@@ -136,7 +136,7 @@ class served:  # noqa: N801
         options = ["--ip=127.0.0.1", f"--port={self.port}", "--no-browser", "--allow-root"]
         command = [programs / "jupyter", "notebook", *options, "--IdentityProvider.token=check"]
         log = (folder / "server.log").open("w")
-        # New settings: the machine's own are no part of Binder, and the lab would open what it had open before.
+        # New settings: the machine's own are no part of Binder, and a lab opens what was open before.
         settings = str(folder / f".jupyter-{self.port}")
         own = dict.fromkeys(("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"), settings)
         self.server = subprocess.Popen(command, cwd=folder, env=variables(programs, **own), stderr=log)
