@@ -117,12 +117,8 @@ def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[U
 
 def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point]) -> list[Unit]:
     """The final runs, each contender at its chosen point; seeds beyond the usual ones lie in other units."""
-    usual = min(budget.seeds, experiment.budgets[profile].seeds)
-    groups = [
-        seeds
-        for first, stop in ((0, usual), (usual, budget.seeds))
-        for seeds in _chunks(tuple(range(first, stop)), budget.chunk)
-    ]
+    wanted, usual = tuple(range(budget.seeds)), experiment.budgets[profile].seeds
+    groups = _chunks(wanted[:usual], budget.chunk) + _chunks(wanted[usual:], budget.chunk)
     return [
         Unit(experiment.name, profile, budget, "test", contender.name, (chosen[contender.name],), seeds)
         for contender in experiment.lines(profile)

@@ -31,14 +31,15 @@ results = os.path.join(FOLDER, "results")
 if package is not None:
     beside = os.path.normpath(f"{{package.origin}}/../../results")
     results = beside if os.path.isdir(beside) else results
-os.environ.setdefault("CL_LIB_RESULTS", results)
+results = os.environ.setdefault("CL_LIB_RESULTS", results)
 
 steps = []
-if package is None or not os.path.isdir(os.environ["CL_LIB_RESULTS"]):
+wanted = package is None or not os.path.isdir(results)
+if wanted and not os.path.isdir(FOLDER):
     clone = ["git", "clone", "-q", "--depth=1", f"--branch={{VERSION}}"]
-    steps += [[*clone, source, FOLDER]] if not os.path.isdir(FOLDER) else []
+    steps.append([*clone, source, FOLDER])
 if package is None:
-    steps += [[sys.executable, "-m", "pip", "install", "-q", FOLDER]]
+    steps.append([sys.executable, "-m", "pip", "install", "-q", FOLDER])
 for step in steps:
     print("Running", *step)
     options = {{"stdin": subprocess.DEVNULL, "errors": "replace"}}
