@@ -79,8 +79,8 @@ def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
 
 def memory_methods() -> tuple[Contender, ...]:
     """Memory units with EWC, each part alone, and two other directions (ablations)."""
-    lams = (100.0, 1e3, 1e4)
-    both = pairs((0.003, 0.01, 0.03, 0.1), lams)
+    lams, steps = (100.0, 1e3, 1e4), (0.01, 0.03, 0.1, 0.3)
+    both = pairs(steps, lams)
 
     def with_ewc(direction: str) -> Callable[..., Method]:
         return lambda eps, lam: combine(AdversarialMemory(eps, direction=direction), ewc(lam))
@@ -88,10 +88,10 @@ def memory_methods() -> tuple[Contender, ...]:
     return (
         Contender("plain", Finetune),
         Contender("EWC", ewc, powers(1, 10, 100, 1e3, 1e4)),
-        Contender("AD alone", AdversarialMemory, powers(0.003, 0.01, 0.03, 0.1)),
+        Contender("AD alone", AdversarialMemory, powers(*steps)),
         Contender("AD + EWC", with_ewc("adversarial"), both),
         Contender("random + EWC", with_ewc("random"), both),
-        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.1, 0.5, 2.0), lams)),
+        Contender("gradient + EWC", with_ewc("gradient"), pairs((0.5, 2.0, 8.0, 30.0), lams)),
     )
 
 
@@ -105,12 +105,12 @@ def selfless_methods() -> tuple[Contender, ...]:
             "grid": pairs(strengths, protect),
         }
 
-    inhibited, spread = (3e-4, 1e-3, 3e-3), (1e-4, 3e-4, 1e-3)
+    inhibited, spread = (1e-4, 3e-4, 1e-3), (3e-5, 1e-4, 3e-4)
     return (
         Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
         Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 1e-2))),
-        Contender("L1 weights", **with_mas(L1Weights, (1e-6, 1e-5, 1e-4))),
-        Contender("DeCov", **with_mas(DeCov, (1e-4, 1e-3, 1e-2))),
+        Contender("L1 weights", **with_mas(L1Weights, (1e-7, 1e-6, 1e-5))),
+        Contender("DeCov", **with_mas(DeCov, (1e-3, 1e-2, 1e-1))),
         Contender("SNI", **with_mas(SNI, spread)),
         Contender("SLNI", **with_mas(SLNI, inhibited)),
         Contender("SNID", **with_mas(SNID, spread)),
@@ -118,7 +118,7 @@ def selfless_methods() -> tuple[Contender, ...]:
         Contender(
             "SLNID + EWC",
             lambda own, lam: combine(SLNID(own), ewc(lam)),
-            pairs(inhibited, (10.0, 30.0, 100.0)),
+            pairs(inhibited, (3.0, 10.0, 30.0)),
         ),
     )
 

@@ -147,7 +147,7 @@ def _split(scenario: str) -> Experiment:
     )
 
 
-def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float, cpu_train: int) -> Experiment:
+def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float) -> Experiment:
     return Experiment(
         name=name,
         title=title,
@@ -157,7 +157,7 @@ def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float, cpu_tra
         contenders=memory_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=300),
-            Budget(5, 2, epochs=3, batch_size=32, n_train=cpu_train, n_test=1500, width=100, chunk=24),
+            Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=200, chunk=24),
         ),
         training={**_SGD, "lr": lr},
     )
@@ -173,7 +173,7 @@ def _selfless(width: int) -> Experiment:
         contenders=selfless_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(5, 2, epochs=3, batch_size=32, n_train=5000, n_test=1500, width=width, chunk=32),
+            Budget(10, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -206,7 +206,7 @@ EXPERIMENTS = {
             stream=partial(permuted, n_tasks=10),
             network=mlp,
             contenders=all_methods(
-                powers(1, 3, 10, 30),
+                powers(0.3, 1, 3, 10, 30),
                 powers(0.03, 0.1, 0.3, 1),
                 powers(0.001, 0.003, 0.01, 0.03, 0.1),
                 powers(1e-3, 3e-3, 1e-2, 3e-2),
@@ -218,29 +218,14 @@ EXPERIMENTS = {
             training=_SGD,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
-        _disjoint(
-            "disjoint-mnist",
-            "Disjoint MNIST, three tasks",
-            "mnist",
-            three_groups,
-            lr=0.1,
-            cpu_train=6000,
-        ),
-        _disjoint(
-            "disjoint-cifar10",
-            "Disjoint CIFAR-10, three tasks",
-            "cifar-10",
-            three_groups,
-            lr=0.05,
-            cpu_train=4000,
-        ),
+        _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, lr=0.1),
+        _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups, lr=0.05),
         _disjoint(
             "emnist-letters",
             "EMNIST letters, five tasks",
             "emnist-letters",
             partial(grouped, n_tasks=5, scenario="domain"),
             lr=0.1,
-            cpu_train=4000,
         ),
         *(_selfless(width) for width in (64, 128)),
         Experiment(
