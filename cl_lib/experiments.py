@@ -147,7 +147,7 @@ def _split(scenario: str) -> Experiment:
     )
 
 
-def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float) -> Experiment:
+def _disjoint(name: str, title: str, dataset: str, stream, *, n_train: int | None = None) -> Experiment:
     return Experiment(
         name=name,
         title=title,
@@ -157,9 +157,9 @@ def _disjoint(name: str, title: str, dataset: str, stream, *, lr: float) -> Expe
         contenders=memory_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=300),
-            Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=200, chunk=24),
+            Budget(10, 3, epochs=3, batch_size=64, n_train=n_train, n_test=None, width=200, chunk=27),
         ),
-        training={**_SGD, "lr": lr},
+        training={**_SGD, "lr": 0.05},
     )
 
 
@@ -218,14 +218,14 @@ EXPERIMENTS = {
             training=_SGD,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
-        _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, lr=0.1),
-        _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups, lr=0.05),
+        _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups),
+        _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups),
         _disjoint(
             "emnist-letters",
             "EMNIST letters, five tasks",
             "emnist-letters",
             partial(grouped, n_tasks=5, scenario="domain"),
-            lr=0.1,
+            n_train=10_000,
         ),
         *(_selfless(width) for width in (64, 128)),
         Experiment(

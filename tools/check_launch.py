@@ -1,10 +1,11 @@
 """Runs the notebooks as Colab and Binder do, in clean environments: make check-launch.
 
-python tools/check_launch.py colab|binder [--newest]
+python tools/check_launch.py colab|binder [--newest|--oldest]
 
 colab   In an environment with little but torch, numpy, matplotlib and sympy, and in an empty folder,
         each notebook installs cl_lib from a copy of this checkout and runs. With --newest it uses
-        the newest packages that pip finds, not the pinned ones.
+        the newest packages that pip finds, not the pinned ones; with --oldest the first that
+        pyproject.toml admits, but for torch, whose old versions bring gigabytes.
 binder  Follows repo2docker's steps, starts its server, opens the path that the button opens in
         headless Chromium, runs all cells, and looks at the last figure.
 """
@@ -87,11 +88,21 @@ def last_figure(notebook):
     return next((html for html in reversed(shown) if "cl-figure" in html), None)
 
 
-def check_colab(folder, newest):
+def preinstalled(versions):
+    """Return what is installed before the first cell runs: "pinned", "--newest" or "--oldest" packages."""
+    if versions != "--oldest":
+        return [*(CONSTRAINTS if versions == "pinned" else []), *PREINSTALLED]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    bounds = dict(need.split(">=") for need in project["dependencies"])
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf8").splitlines()
+    torch = next(pin for pin in pins if pin.startswith("torch=="))
+    return [torch, *(f"{name}~={bound}.0" for name, bound in bounds.items() if name != "torch")]
+
+
+def check_colab(folder, versions):
     """Run each notebook in an empty folder, where cl_lib must be installed by its first cell."""
     source = published(folder / "published")
-    pins = [] if newest else CONSTRAINTS
-    programs = environment(folder / "venv", *pins, *PREINSTALLED, "ipykernel", "nbclient")
+    programs = environment(folder / "venv", *preinstalled(versions), "ipykernel", "nbclient")
     for original in sorted((ROOT / "notebooks").glob("*.ipynb")):
         empty = folder / f"empty-{original.stem}"
         empty.mkdir()
@@ -218,7 +229,7 @@ def wait_until_saved(page, file):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         if sys.argv[1:2] == ["colab"]:
-            check_colab(Path(temporary), newest="--newest" in sys.argv)
+            check_colab(Path(temporary), versions=(sys.argv[2:] or ["pinned"])[0])
         elif sys.argv[1:2] == ["binder"]:
             check_binder(Path(temporary))
         else:
