@@ -216,11 +216,19 @@ def rows(root: Path | None = None) -> list[dict]:
         try:
             manifest = results.load_manifest(claim.experiment, root=root)
         except FileNotFoundError:
-            found.append(row | {"ours": None, "verdict": "not run", "profile": "-"})
+            found.append(row | {"ours": None, "verdict": "not run", "run": "-"})
             continue
         ours = claim.ours(manifest["methods"])
-        found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "profile": manifest["profile"]})
+        found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "run": _run(manifest)})
     return found
+
+
+def _run(manifest: dict) -> str:
+    """How much was trained, as the manifest says."""
+    budget = manifest["budget"]
+    images = f" over {budget['n_train']:,} images a task" if budget["n_train"] else ""
+    passes = f"{budget['epochs']} pass{'es' * (budget['epochs'] > 1)}{images}"
+    return f"{manifest['profile']}: {len(manifest['seeds'])} seeds, {passes}, width {budget['width']}"
 
 
 def table(root: Path | None = None) -> str:
@@ -230,7 +238,7 @@ def table(root: Path | None = None) -> str:
         ours = row["ours"]
         ours = "-" if ours is None else f"{ours['mean']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]"
         source = f"{row['source']}, {row['where']}"
-        cells = (row["claim"], f"{row['paper']:.3f}", source, ours, row["profile"], row["verdict"])
+        cells = (row["claim"], f"{row['paper']:.3f}", source, ours, row["run"], row["verdict"])
         lines.append(f"| {' | '.join(cells)} |")
     missing = sorted(set(EXPERIMENTS) - set(results.cached(root)))
     if missing:

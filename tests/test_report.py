@@ -107,8 +107,8 @@ def test_claims_are_told_apart():
     assert len({row.text for row in CLAIMS}) == len(CLAIMS)
 
 
-def manifest(root, name, methods, profile="cpu"):
-    content = {"profile": profile, "methods": methods, "files": {}}
+def manifest(root, name, methods, **budget):
+    content = {"profile": "cpu", "budget": budget, "seeds": [0, 1, 2], "methods": methods, "files": {}}
     results.write_atomically(root / name / "manifest.json", json.dumps(content).encode())
 
 
@@ -118,7 +118,7 @@ def test_the_table_is_made_from_the_manifests_alone(tmp_path):
     methods["EWC"]["average"] = interval(0.93, 0.935, 0.945)
     methods["SI"]["average"] = interval(0.93, 0.94, 0.95)
     methods["finetune"]["average"] = interval(0.7, 0.8, 0.9)
-    manifest(tmp_path, "permuted-mnist", methods)
+    manifest(tmp_path, "permuted-mnist", methods, epochs=2, n_train=5000, width=100)
     rows = {row["claim"]: row for row in report.rows(tmp_path)}
     assert len(rows) == len(CLAIMS)
     verdicts = {name: row["verdict"] for name, row in rows.items() if row["verdict"] != "not run"}
@@ -133,10 +133,17 @@ def test_the_table_is_made_from_the_manifests_alone(tmp_path):
         "| permuted MNIST, 10 tasks, EWC | 0.940 | kirkpatrick2017ewc, number quoted in public benchmarks "
         in (table[2])
     )
-    assert table[2].endswith("| 0.935 [0.930, 0.945] | cpu | reproduced |")
+    run = "cpu: 3 seeds, 2 passes over 5,000 images a task, width 100"
+    assert table[2].endswith(f"| 0.935 [0.930, 0.945] | {run} | reproduced |")
     assert {line.count("|") for line in table[: len(CLAIMS) + 2]} == {7}
     missing = table[-1].removeprefix("Not cached: ").removesuffix(".").split(", ")
     assert set(missing) == set(EXPERIMENTS) - {"permuted-mnist"}
+
+
+def test_a_run_over_all_images_names_no_number_of_them(tmp_path):
+    methods = {contender.name: entry() for contender in EXPERIMENTS["permuted-mnist"].contenders}
+    manifest(tmp_path, "permuted-mnist", methods, epochs=1, n_train=None, width=10)
+    assert report.rows(tmp_path)[0]["run"] == "cpu: 3 seeds, 1 pass, width 10"
 
 
 def test_an_empty_folder_gives_a_table_of_what_is_not_run(tmp_path):
