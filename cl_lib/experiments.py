@@ -173,7 +173,7 @@ def _selfless(width: int) -> Experiment:
         contenders=selfless_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(10, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
+            Budget(5, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
         ),
         training=_AUTHORS,
         measure=active_units,
