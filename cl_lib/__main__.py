@@ -29,12 +29,15 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="show the experiments and what is cached")
     listing.set_defaults(command=_list)
 
-    run = commands.add_parser("run", help="run an experiment, or what is left of it")
+    run = commands.add_parser(
+        "run", help="train an experiment, or what is left of it, and replace its result"
+    )
     run.add_argument("name", nargs="+", choices=[*EXPERIMENTS, "all"], metavar="NAME")
     run.add_argument("--device", default="auto", help='"cpu", "cuda" or "auto" (default)')
     run.add_argument("--seeds", type=int, help="number of final seeds")
-    run.add_argument("--profile", choices=("full", "cpu"), help="default: full on a GPU, cpu without one")
-    run.add_argument("--quick", action="store_true", help="two seeds, less data, into results/.quick")
+    size = run.add_mutually_exclusive_group()
+    size.add_argument("--profile", choices=("full", "cpu"), help="default: full on a GPU, cpu without one")
+    size.add_argument("--quick", action="store_true", help="two seeds, less data, into results/.quick")
     run.add_argument("--scheduler", metavar="ADDRESS", help="send the work to this Dask scheduler")
     run.set_defaults(command=_run)
 
@@ -113,12 +116,17 @@ def _verify(options: argparse.Namespace) -> int:
             raise ValueError("--stale-because needs the names of the experiments that are stale.")
         for name in names:
             freshness.mark_stale(name, options.stale_because)
-    stale = 0
+    failed = 0
     for name in names:
-        state = freshness.check(name)
-        print(state)
-        stale += state.fails
-    return int(stale > 0)
+        try:
+            state = freshness.check(name)
+        except results.CorruptResult as error:
+            print(f"{name}: damaged\n    {error}")
+            failed += 1
+        else:
+            print(state)
+            failed += state.fails
+    return int(failed > 0)
 
 
 def _report(_: argparse.Namespace) -> int:

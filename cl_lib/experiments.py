@@ -110,7 +110,7 @@ def active_units(run: Run, stream: Stream) -> dict[str, np.ndarray]:
 _SGD = {"lr": 0.2, "momentum": 0.0, "optimizer": "sgd"}
 _ADAM = {"lr": 1e-3, "momentum": 0.0, "optimizer": "adam"}
 _AUTHORS = {"lr": 0.01, "momentum": 0.9, "optimizer": "sgd"}
-_TWIN = Budget(2, 0, epochs=1, batch_size=32, n_train=300, n_test=180, width=16, n_tasks=3, max_width=32)
+_TWIN = Budget(2, 0, epochs=3, batch_size=16, n_train=300, n_test=180, width=16, n_tasks=3, max_width=32)
 
 
 def _budgets(full: Budget, cpu: Budget) -> dict[str, Budget]:
@@ -206,13 +206,13 @@ EXPERIMENTS = {
             stream=partial(permuted, n_tasks=10),
             network=mlp,
             contenders=all_methods(
-                powers(0.3, 1, 3, 10, 30),
+                powers(1, 3, 10, 30),
                 powers(0.03, 0.1, 0.3, 1),
                 powers(0.001, 0.003, 0.01, 0.03, 0.1),
                 powers(1e-3, 3e-3, 1e-2, 3e-2),
             ),
             budgets=_budgets(
-                Budget(10, 3, epochs=10, batch_size=128, n_train=None, n_test=None, width=1000, chunk=30),
+                Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=1000, chunk=30),
                 Budget(5, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=256, chunk=20),
             ),
             training=_SGD,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cl_lib import results
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.store import code_digest
+from cl_lib.store import Store, code_digest
 from cl_lib.units import differences, run_twin
 
 SCHEMA = "manifest.schema.json"
@@ -75,11 +75,12 @@ def check_form(manifest: dict) -> None:
 
 
 def mark_stale(name: str, why: str, *, root: Path | None = None) -> None:
-    """Write into the manifest since when (today) and why the result is stale."""
+    """Write into the manifest since when (today) and why the result is stale; no run uses its units again."""
     if not why.strip():
         raise ValueError("why is empty: say in a sentence what changed.")
     root = root or results.folder()
     manifest = results.load(name, root=root).manifest
+    Store(root / ".units" / name).put_aside(f"The units of {name} are stale, too.")
     manifest["stale"] = {"since": datetime.now(UTC).date().isoformat(), "why": why}
     results.save_manifest(root / name, manifest)
 

@@ -42,7 +42,10 @@ class Claim:
             return reached if found["low"] > 0 else "not"
         if not self.at_most and found["low"] > self.paper + 0.05:
             return "above"
-        gap = found["low"] - self.paper if self.at_most else self.paper - found["high"]
+        paper, low, high = (
+            round(value, 3) for value in (self.paper, found["low"], found["high"])
+        )  # as printed
+        gap = low - paper if self.at_most else paper - high
         if gap <= 0:
             return "reproduced"
         return "partly" if gap <= 0.05 else "not"
@@ -228,7 +231,8 @@ def _run(manifest: dict) -> str:
     budget = manifest["budget"]
     images = f" over {budget['n_train']:,} images a task" if budget["n_train"] else ""
     passes = f"{budget['epochs']} pass{'es' * (budget['epochs'] > 1)}{images}"
-    return f"{manifest['profile']}: {len(manifest['seeds'])} seeds, {passes}, width {budget['width']}"
+    stale = "stale, " if manifest["stale"] else ""
+    return f"{stale}{manifest['profile']}: {len(manifest['seeds'])} seeds, {passes}, width {budget['width']}"
 
 
 def table(root: Path | None = None) -> str:

@@ -149,16 +149,30 @@ def describe(manifest: dict) -> str:
     seeds = len(manifest["seeds"])
     widths = sorted({line["width"] or budget["width"] for line in manifest["contenders"].values()})
     width = f"width {widths[0]}" if len(widths) == 1 else f"widths {widths[0]} to {widths[-1]}"
+    searched = "one seed" if budget["search_seeds"] == 1 else f"{budget['search_seeds']} seeds"
     text = (
         f"Cached: `{manifest['experiment']}`, {passes} over {images}, {width}, "
-        f"{seeds} seeds, strengths chosen on validation data; {manifest['devices'][0]}, "
-        f"{manifest['finished'][:10]}."
+        f"{seeds} seeds, strengths chosen on validation data with {searched}; "
+        f"{', '.join(manifest['devices'])}, {manifest['finished'][:10]}."
     )
+    if ends := at_an_end(manifest):
+        text += f" Best at an end of the grid, so perhaps better beyond it: {', '.join(ends)}."
     if manifest["profile"] != "full":
         text += " A reduced run: the full one waits for a GPU."
     if manifest["stale"]:
         text += f" **Stale since {manifest['stale']['since']}:** {manifest['stale']['why']}"
     return f"<small>{text}</small>"
+
+
+def at_an_end(manifest: dict) -> list[str]:
+    """Methods of which a chosen strength is the smallest or the largest that was tried."""
+    found = []
+    for name, line in manifest["methods"].items():
+        tried = [sorted(set(values)) for values in zip(*manifest["contenders"][name]["grid"], strict=True)]
+        pairs = zip(line["chosen"], tried, strict=True)
+        if any(len(values) > 1 and chosen in (values[0], values[-1]) for chosen, values in pairs):
+            found.append(name)
+    return found
 
 
 # Accuracy matrices as tidy rows, and back

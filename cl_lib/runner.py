@@ -25,6 +25,7 @@ from cl_lib.declarations import Budget, Experiment, Point
 from cl_lib.downloads import SOURCES
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import Store
+from cl_lib.training import training_device
 from cl_lib.units import Outcome, Unit, choose, run_unit, search_units, test_units
 
 RUN_PROFILES = ("full", "cpu", "quick")
@@ -71,6 +72,8 @@ def run(
         if seeds < 2:
             raise ValueError(f"seeds is {seeds}, but an interval needs 2 or more.")
         budget = replace(budget, seeds=seeds)
+    if scheduler is None:
+        training_device(device)
     root = root or results.folder()
     store = Store(root / ".units" / name)
     behaviour = store.behaviour(experiment)

@@ -50,26 +50,38 @@ class Store:
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "twin.json"
         with FileLock(self.path / "twin.lock"):
-            try:
-                known = json.loads(file.read_text("utf8"))
-            except (FileNotFoundError, ValueError):
-                known = {"code": None, "twin": None}
-            if known["code"] == code_digest():
-                return known["twin"]
-            twin = run_twin(experiment)
-            if known["twin"] and (found := differences(known["twin"], twin)):
-                self._put_aside(found)
+            code, twin = _read_twin(file)
+            if code == code_digest():
+                return twin
+            today = run_twin(experiment)
+            if found := differences(twin, today):
+                self.put_aside(
+                    f"The code behaves otherwise than when its units were made ({'; '.join(found)})."
+                )
+                twin = today  # else the twin of the units stays, or many small changes would add up unseen
             content = json.dumps({"code": code_digest(), "twin": twin}, indent=1)
             results.write_atomically(file, content.encode())
         return twin
 
-    def _put_aside(self, found: list[str]) -> None:
+    def put_aside(self, why: str) -> None:
+        """Move all units out of the way, into ``earlier``."""
+        units = list(self.path.glob("*.npz"))
+        if not units:
+            return
         aside = self.path / "earlier"
         aside.mkdir(exist_ok=True)
-        for unit in self.path.glob("*.npz"):
+        for unit in units:
             unit.replace(aside / unit.name)
-        tqdm.write(f"The code behaves otherwise than when its units were made ({'; '.join(found)}).")
-        tqdm.write(f"They are in {aside} now, and are made again.")
+        tqdm.write(f"{why}\nThey are in {aside} now, and are made again.")
+
+
+def _read_twin(file: Path) -> tuple[str | None, dict]:
+    """Digest of the code that made the units, and its twin; without a sound file an empty one."""
+    try:
+        known = json.loads(file.read_text("utf8"))
+        return known["code"], known["twin"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None, {}
 
 
 @lru_cache(maxsize=1)

@@ -99,7 +99,7 @@ def fit(
     settings = Settings(epochs, batch_size, lr, momentum, optimizer, evaluate, curve_every)
     check_seeds(seeds)
     strengths = np.atleast_1d(np.asarray(method.strength, dtype=float))
-    place = torch.device(_find_device(device))
+    place = training_device(device)
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
     population = Population(networks, len(strengths))
     tasks = [_on_device(task, place, dtype) for task in stream]
@@ -278,7 +278,20 @@ def _on_device(task: Task, device: torch.device, dtype: torch.dtype) -> Task:
     return replace(task, train=move(task.train), validation=move(task.validation), test=move(task.test))
 
 
-def _find_device(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def training_device(device: str) -> torch.device:
+    """The device of that name; ``"auto"`` is a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or it cannot be used.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f'device is {device!r}, which cannot be used ({reason}); "auto" finds one.'
+        ) from None

@@ -8,9 +8,10 @@ import hashlib
 import json
 import platform
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,8 +21,10 @@ from cl_lib import metrics
 from cl_lib.data import Dataset, load
 from cl_lib.declarations import Budget, Experiment, Point
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.results import load_arrays, pack_arrays
-from cl_lib.training import fit
+from cl_lib.methods import Finetune, Method
+from cl_lib.results import CorruptResult, load_arrays, pack_arrays
+from cl_lib.tasks import Stream
+from cl_lib.training import fit, training_device
 
 try:
     import resource
@@ -91,13 +94,17 @@ class Outcome:
     record: dict
 
     def pack(self) -> bytes:
-        """As the bytes of an NPZ file."""
+        """As bytes: an NPZ file behind its SHA-256."""
         record = np.frombuffer(json.dumps(self.record).encode(), np.uint8)
-        return pack_arrays({"accuracy": self.accuracy, "record": record, **self.arrays})
+        content = pack_arrays({"accuracy": self.accuracy, "record": record, **self.arrays})
+        return hashlib.sha256(content).digest() + content
 
     @staticmethod
     def unpack(content: bytes) -> "Outcome":
         """Read what :meth:`pack` wrote; raises :class:`cl_lib.results.CorruptResult`."""
+        digest, content = content[:32], content[32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise CorruptResult("it is not what was written")
         arrays = load_arrays(content)
         record = json.loads(arrays.pop("record").tobytes())
         return Outcome(arrays.pop("accuracy"), arrays, record)
@@ -127,7 +134,13 @@ def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dic
 
 
 def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[Unit, Outcome]) -> dict:
-    """The point of each contender with the best mean validation accuracy; one that diverged never is."""
+    """The point of each contender with the best mean validation accuracy; one that diverged never is.
+
+    Raises
+    ------
+    FloatingPointError
+        If a contender diverged at every point of its grid.
+    """
     chosen = {c.name: c.candidates(budget)[0] for c in experiment.lines(profile)}
     best = dict.fromkeys(chosen, -np.inf)
     for unit, outcome in outcomes.items():
@@ -135,6 +148,8 @@ def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[
         for point, score in zip(unit.points, scores, strict=True):
             if score > best[unit.contender]:
                 chosen[unit.contender], best[unit.contender] = point, score
+    if lost := sorted({unit.contender for unit in outcomes if best[unit.contender] == -np.inf}):
+        raise FloatingPointError(f"{', '.join(lost)} diverged at every strength of the grid; lower them.")
     return chosen
 
 
@@ -146,27 +161,31 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
     FloatingPointError
         If a final run diverges.
     """
-    started = time.perf_counter()
-    try:
-        run, arrays, used = _train(unit, device)
-        accuracy = run.accuracy
-    except FloatingPointError:
-        if unit.stage != "search":
-            raise
-        accuracy, arrays, used = _point_by_point(unit, device), {}, device
-    return Outcome(accuracy, arrays, _record(used, time.perf_counter() - started))
+    with _ONE_AT_A_TIME:
+        started = time.perf_counter()
+        try:
+            run, arrays, used = _train(unit, device)
+            accuracy = run.accuracy
+        except FloatingPointError:
+            if unit.stage != "search":
+                raise
+            accuracy, arrays, used = _point_by_point(unit, device), {}, str(training_device(device))
+        return Outcome(accuracy, arrays, _record(used, time.perf_counter() - started))
 
 
-def _train(unit: Unit, device: str):
+# Initial weights come from torch's random state, which the threads of a process share.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _train(unit: Unit, device: str, method: Method | None = None):
+    """The run of a unit, what is kept of it, and its device; ``method`` is for another than its own."""
     experiment = EXPERIMENTS[unit.experiment]
-    contender = experiment.contender(unit.contender)
     searching = unit.stage == "search"
-    stream_seed = SEARCH_STREAM if searching else TEST_STREAM
-    stream = experiment.stream(_dataset(unit.dataset), unit.budget, stream_seed)
+    stream = _stream(unit)
     run = fit(
         lambda: experiment.network(stream, unit.width),
         stream,
-        contender.build(unit.points),
+        method or experiment.contender(unit.contender).build(unit.points),
         epochs=unit.budget.epochs,
         batch_size=unit.budget.batch_size,
         seeds=unit.seeds,
@@ -178,6 +197,11 @@ def _train(unit: Unit, device: str):
     )
     arrays = {} if searching else _kept(experiment, run, stream)
     return run, arrays, str(next(iter(run.params.values())).device)
+
+
+def _stream(unit: Unit) -> Stream:
+    seed = SEARCH_STREAM if unit.stage == "search" else TEST_STREAM
+    return EXPERIMENTS[unit.experiment].stream(_dataset(unit.dataset), unit.budget, seed)
 
 
 def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
@@ -192,17 +216,14 @@ def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
 
 
 def _point_by_point(unit: Unit, device: str) -> np.ndarray:
-    parts, shape = [], None
+    n_tasks = len(_stream(unit))
+    parts = []
     for point in unit.points:
-        alone = Unit(**{**vars(unit), "points": (point,)})
         try:
-            parts.append(_train(alone, device)[0].accuracy)
-            shape = parts[-1].shape
+            parts.append(_train(replace(unit, points=(point,)), device)[0].accuracy)
         except FloatingPointError:
-            parts.append(None)
-    if shape is None:
-        raise FloatingPointError(f"{unit.contender} diverged at every strength of its grid; lower them.")
-    return np.concatenate([np.full(shape, np.nan) if part is None else part for part in parts])
+            parts.append(np.full((len(unit.seeds), n_tasks, n_tasks), np.nan))
+    return np.concatenate(parts)
 
 
 def _record(device: str, seconds: float) -> dict:
@@ -255,19 +276,33 @@ def twin_units(experiment: Experiment) -> Iterator[Unit]:
 
 
 def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
-    """How the experiment's code behaves: for each contender an accuracy and the size of the weights."""
-    behaviour = {}
+    """How the experiment's code behaves.
+
+    For each contender an accuracy, the size of the weights, and the method's effect: how far from the end
+    of plain training its weights end (root mean square, the same seeds).
+    """
+    behaviour, plain = {}, {}
     for unit in twin_units(experiment):
+        if unit.width not in plain:
+            plain[unit.width] = _train(unit, "cpu", Finetune())[0].params
         run, arrays, _ = _train(unit, "cpu")
+        moved = [(run.params[name] - there).square().mean() for name, there in plain[unit.width].items()]
         behaviour[unit.contender] = {
             "accuracy": round(float(run.accuracy.mean()), 6),
             "weight_size": round(float(arrays["weight_size"].mean()), 8),
+            "effect": round(float(torch.stack(moved).mean().sqrt()), 8),
         }
     return behaviour
 
 
-def differences(stored: dict, found: dict, *, accuracy: float = 0.02, weight_size: float = 1e-3) -> list[str]:
-    """What differs between two behaviours: accuracies in points, sizes of weights relatively."""
+#: An effect below this, in units of a weight, counts as none.
+NO_EFFECT = 2e-5
+
+
+def differences(
+    stored: dict, found: dict, *, accuracy: float = 0.02, weight_size: float = 1e-3, effect: float = 0.1
+) -> list[str]:
+    """What differs between two behaviours: accuracies in points, sizes of weights and effects relatively."""
     lines = [f"{name}: only in one of both" for name in sorted(stored.keys() ^ found.keys())]
     for name in sorted(stored.keys() & found.keys()):
         old, new = stored[name], found[name]
@@ -275,4 +310,6 @@ def differences(stored: dict, found: dict, *, accuracy: float = 0.02, weight_siz
             lines.append(f"{name}: accuracy {old['accuracy']:.4f}, now {new['accuracy']:.4f}")
         if abs(old["weight_size"] - new["weight_size"]) > weight_size * old["weight_size"]:
             lines.append(f"{name}: size of weights {old['weight_size']:.6g}, now {new['weight_size']:.6g}")
+        if abs(old["effect"] - new["effect"]) > effect * old["effect"] + NO_EFFECT:
+            lines.append(f"{name}: effect on the weights {old['effect']:.3g}, now {new['effect']:.3g}")
     return lines

@@ -4,12 +4,14 @@ import json
 import re
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 import tiny_experiment
 from conftest import ROOT
 
-from cl_lib import freshness, results, runner, store, units
-from cl_lib.experiments import EXPERIMENTS
+from cl_lib import EWC, Finetune, fit, freshness, results, runner, store, units
+from cl_lib.data import load
+from cl_lib.experiments import EXPERIMENTS, mlp
 
 TINY = tiny_experiment.TINY
 TODAY = datetime.now(UTC).date().isoformat()
@@ -50,7 +52,7 @@ def test_what_was_just_made_is_fresh(root):
     assert str(state) == "tiny: fresh"
 
 
-@pytest.mark.parametrize("by", [{"accuracy": 0.1}, {"weight_size": 0.01}])
+@pytest.mark.parametrize("by", [{"accuracy": 0.1}, {"weight_size": 0.01}, {"effect": 0.02}])
 def test_a_changed_twin_is_stale_and_fails(root, by):
     shift(root, **by)
     state = freshness.check("tiny", root=root)
@@ -61,20 +63,80 @@ def test_a_changed_twin_is_stale_and_fails(root, by):
 
 
 def test_small_differences_of_machines_are_no_change(root):
-    shift(root, accuracy=0.015, weight_size=1e-6)
+    shift(root, accuracy=0.015, weight_size=1e-6, effect=1e-6)
     assert freshness.check("tiny", root=root).verdict == "fresh"
 
 
 def test_differences_by_hand():
-    stored = {"a": {"accuracy": 0.5, "weight_size": 2.0}, "b": {"accuracy": 0.5, "weight_size": 2.0}}
-    found = {"a": {"accuracy": 0.53, "weight_size": 2.001}, "c": {"accuracy": 0.5, "weight_size": 2.0}}
+    same = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01}
+    stored = {"a": same, "b": same}
+    found = {"a": {"accuracy": 0.53, "weight_size": 2.001, "effect": 0.0109}, "c": same}
     assert units.differences(stored, found) == [
         "b: only in one of both",
         "c: only in one of both",
         "a: accuracy 0.5000, now 0.5300",
     ]
-    found["a"] = {"accuracy": 0.5, "weight_size": 2.003}
+    found["a"] = same | {"weight_size": 2.003}
     assert units.differences(stored, found)[-1] == "a: size of weights 2, now 2.003"
+    found["a"] = same | {"effect": 0.0088}
+    assert units.differences(stored, found)[-1] == "a: effect on the weights 0.01, now 0.0088"
+
+
+def test_a_method_that_has_stopped_working_is_seen_in_every_twin():
+    """Each effect is several times what the tolerance lets pass, so none could vanish unseen."""
+    plain = {"finetune", "plain", "none"}
+    for name in results.cached():
+        twin = results.load_manifest(name)["twin"]
+        effects = {m: numbers["effect"] for m, numbers in twin.items()}
+        for method, effect in effects.items():
+            if method.split(",")[0] in plain:
+                assert effect == 0
+            else:
+                assert effect > 4 * units.NO_EFFECT, (name, method)
+                gone = {method: twin[method] | {"effect": 0.0}}
+                assert units.differences({method: twin[method]}, gone)
+
+
+def test_an_effect_is_a_distance_from_plain_training():
+    twin = units.run_twin(TINY)
+    budget = {"epochs": 1, "batch_size": 32, "seeds": (0, 1, 2), "progress": False, **TINY.training}
+    stream = TINY.stream(load("digits"), tiny_experiment.BUDGET, 0)
+
+    def weights(method):
+        run = fit(lambda: mlp(stream, 8), stream, method, device="cpu", **budget)
+        return [p.double().numpy() for p in run.params.values()]
+
+    pairs = zip(weights(EWC(10.0)), weights(Finetune()), strict=True)
+    expected = np.mean([((a - b) ** 2).mean() for a, b in pairs]) ** 0.5
+    assert twin["EWC"]["effect"] == pytest.approx(expected, rel=1e-3) and expected > 0
+    assert twin["finetune"]["effect"] == 0
+
+
+def test_small_changes_do_not_add_up(root, monkeypatch):
+    kept = store.Store(root / ".units" / "tiny")
+    first = kept.behaviour(TINY)
+    drifted = first | {"EWC": first["EWC"] | {"accuracy": first["EWC"]["accuracy"] + 0.015}}
+    monkeypatch.setattr(store, "run_twin", lambda _: drifted)
+    monkeypatch.setattr(store, "code_digest", lambda: "a small change")
+    assert kept.behaviour(TINY) == first
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", "null"])
+def test_units_without_a_sound_twin_are_not_used(root, content):
+    kept = store.Store(root / ".units" / "tiny")
+    unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
+    kept.write(unit, units.run_unit(unit, "cpu"))
+    (kept.path / "twin.json").write_text(content)
+    kept.behaviour(TINY)
+    assert kept.read(unit) is None
+
+
+def test_stale_results_are_not_made_again_from_their_old_units(root):
+    kept = store.Store(root / ".units" / "tiny")
+    unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
+    kept.write(unit, units.run_unit(unit, "cpu"))
+    freshness.mark_stale("tiny", "the penalty was wrong", root=root)
+    assert kept.read(unit) is None
 
 
 def test_a_contender_more_or_less_is_a_change(root):
@@ -162,15 +224,15 @@ def test_checks_end_in_time(root, monkeypatch):
 def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, capsys):
     kept = store.Store(root / ".units" / "tiny")
     unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
-    kept.write(unit, units.run_unit(unit, "cpu"))
     twin = kept.behaviour(TINY)
+    kept.write(unit, units.run_unit(unit, "cpu"))
     assert twin == json.loads((root / "tiny" / "manifest.json").read_text("utf8"))["twin"]
 
     monkeypatch.setattr(store, "code_digest", lambda: "a comment was added")
     assert kept.behaviour(TINY) == twin
     assert kept.read(unit) is not None
 
-    other = {**twin, "EWC": {"accuracy": 0.0, "weight_size": 1.0}}
+    other = {**twin, "EWC": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0}}
     monkeypatch.setattr(store, "run_twin", lambda _: other)
     assert kept.behaviour(TINY) == twin  # the twin runs only where the code has changed
     monkeypatch.setattr(store, "code_digest", lambda: "the penalty was changed")

@@ -44,7 +44,7 @@ MANIFEST = {
     "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
     "git": {"commit": "a" * 40, "dirty": False},
     "data_sha256": {"pixels": A_DIGEST},
-    "twin": {"EWC": {"accuracy": 0.5, "weight_size": 0.1}},
+    "twin": {"EWC": {"accuracy": 0.5, "weight_size": 0.1, "effect": 0.01}},
     "stale": None,
     "files": {"accuracy.csv": A_DIGEST, "search.csv": A_DIGEST, "arrays.npz": A_DIGEST},
 }  # fmt: skip
@@ -131,8 +131,32 @@ def test_provenance_says_what_was_run():
     assert "waits for a GPU" in line and "Stale" not in line
     full = results.describe({**MANIFEST, "profile": "full"})
     assert "waits for a GPU" not in full
-    widths = {f"{w}": {"grid": [[]], "width": w} for w in (512, 16, 64)}
+    widths = {
+        name: {"grid": [[1.0]], "width": w} for name, w in {"wide": 512, "EWC": 16, "middle": 64}.items()
+    }
     assert "widths 16 to 512" in results.describe({**MANIFEST, "contenders": widths})
+    assert "validation data with 2 seeds" in line
+    one = {**MANIFEST, "budget": {**MANIFEST["budget"], "search_seeds": 1}}
+    assert "validation data with one seed" in results.describe(one)
+
+
+@pytest.mark.parametrize(
+    ("grid", "chosen", "at_an_end"),
+    [
+        ([[1.0], [10.0], [100.0]], [10.0], False),
+        ([[1.0], [10.0], [100.0]], [100.0], True),
+        ([[1.0], [10.0], [100.0]], [1.0], True),
+        ([[5.0]], [5.0], False),
+        ([[]], [], False),
+        ([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]], [2.0, 7.0], False),
+        ([[a, b] for a in (1.0, 2.0, 3.0) for b in (4.0, 5.0, 6.0)], [2.0, 6.0], True),
+    ],
+)
+def test_a_strength_at_an_end_of_its_grid_is_told(grid, chosen, at_an_end):
+    method = {**MANIFEST["methods"]["EWC"], "chosen": chosen}
+    changed = {"contenders": {"EWC": {"grid": grid, "width": None}}, "methods": {"EWC": method}}
+    assert results.at_an_end({**MANIFEST, **changed}) == ["EWC"] * at_an_end
+    assert ("at an end of the grid" in results.describe({**MANIFEST, **changed})) == at_an_end
 
 
 # Files

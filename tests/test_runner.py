@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -101,10 +102,32 @@ def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
     np.testing.assert_array_equal(outcome.accuracy[:2], alone.accuracy)
     chosen = units.choose(EXPERIMENTS["tiny"], "cpu", BUDGET, {unit: outcome})
     assert chosen["EWC"] == (1.0,)
-    with pytest.raises(FloatingPointError, match="every strength"):
-        units.run_unit(replace(unit, points=((100.0,), (200.0,))), "cpu")
+    # A unit that is lost as a whole is a part of the grid, and only its end if all others are lost.
+    lost = replace(unit, points=((100.0,), (200.0,)))
+    nothing = units.run_unit(lost, "cpu")
+    assert np.isnan(nothing.accuracy).all() and nothing.accuracy.shape == outcome.accuracy.shape
+    assert units.choose(EXPERIMENTS["tiny"], "cpu", BUDGET, {lost: nothing, unit: outcome})["EWC"] == (1.0,)
+    with pytest.raises(FloatingPointError, match="EWC diverged at every strength"):
+        units.choose(EXPERIMENTS["tiny"], "cpu", BUDGET, {lost: nothing})
     with pytest.raises(FloatingPointError, match="diverged"):
         units.run_unit(replace(unit, stage="test", points=((100.0,),)), "cpu")
+
+
+def test_units_in_threads_of_one_process_are_what_they_are_alone():
+    several = [
+        units.Unit("tiny", "cpu", BUDGET, "test", "EWC", ((1.0,),), (seed, seed + 1)) for seed in range(8)
+    ]
+    alone = [units.run_unit(unit, "cpu").accuracy for unit in several]
+    with ThreadPoolExecutor(4) as threads:
+        beside = list(threads.map(lambda unit: units.run_unit(unit, "cpu").accuracy, several))
+    np.testing.assert_array_equal(beside, alone)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_cannot_be_used_is_refused_before_any_work(device, tmp_path, monkeypatch):
+    monkeypatch.setattr("cl_lib.store.run_twin", lambda _: pytest.fail("the twin ran"))
+    with pytest.raises(ValueError, match=f"device is '{device}', which cannot be used"):
+        runner.run("tiny", profile="cpu", device=device, root=tmp_path)
 
 
 @pytest.mark.parametrize(
