@@ -144,7 +144,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits ``(N, n_outputs)``; with ``hidden=True`` also all ReLU activations in order."""
-        x = x.reshape(-1, *self.shape)
+        x = x.reshape(len(x), *self.shape)
         activations = []
         for convolution in self.convolutions:
             x = torch.relu(convolution(x))

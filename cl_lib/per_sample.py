@@ -163,8 +163,9 @@ def _general_sums(model, params, x, y, directions, power, outputs) -> dict[str, 
         return {name: (g.abs() ** power).sum(0) for name, g in vmap(pull)(vectors)[0].items()}
 
     total = {name: torch.zeros_like(p) for name, p in params.items()}
-    for start in range(0, len(x), 64):  # 64 copies of the gradient at a time
-        part = slice(start, start + 64)
+    step = max(1, 64 // vectors.shape[1])  # 64 copies of the gradient at a time
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
         for name, value in vmap(one_sample)(x[part], vectors[part]).items():
             total[name] = total[name] + value.sum(0)
     return total

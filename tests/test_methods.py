@@ -31,7 +31,7 @@ from torch import nn
 
 from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations
 from cl_lib.importance import FISHER_KINDS
-from cl_lib.methods import IneffectivePenalty, Quadratic, UnstablePenalty, merge, penalty, quadratic
+from cl_lib.methods import IneffectivePenalty, Quadratic, UnstablePenalty, merge, penalty, quadratic, single
 from cl_lib.methods.ewc import ANCHORS
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
@@ -590,3 +590,26 @@ def test_defaults():
 def test_settings_cannot_be_changed(method):
     with pytest.raises(AttributeError):
         method.strength = 5.0
+
+
+class Sum(nn.Module):
+    """A linear layer whose weight is a sum of two; autograd gives both one gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Parameter(torch.zeros(10, 64))
+        self.delta = nn.Parameter(torch.zeros(10, 64))
+
+    def forward(self, x):
+        return x @ (self.base + self.delta).T
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_weights_that_share_a_gradient_are_pulled_once(seeds):
+    population = Population([Sum() for _ in seeds])
+    grads = population.gradient(population.logits(torch.ones(len(seeds), 2, 64)).sum() * 0)
+    anchor = {name: p.detach() - 1 for name, p in population.params.items()}
+    ones = {name: torch.ones_like(p) for name, p in anchor.items()}
+    L2(3.0, step="gradient").add_gradient(single(ones, anchor), population, grads)
+    for name, found in grads.items():
+        assert torch.equal(found, torch.full_like(found, 3.0)), name

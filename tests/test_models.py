@@ -64,6 +64,11 @@ def test_convnet_takes_flat_images():
     assert model(x).shape == (4, 10)
 
 
+def test_convnet_makes_no_samples_of_colours():
+    with pytest.raises(RuntimeError, match="shape"):
+        ConvNet((1, 8, 8), channels=(3,), hidden=5)(torch.randn(64, 3, 8, 8))
+
+
 def test_convnet_refuses_images_too_small():
     with pytest.raises(ValueError, match=r"shape is \(1, 8, 3\): 2 poolings leave nothing"):
         ConvNet((1, 8, 3), channels=(2, 2))

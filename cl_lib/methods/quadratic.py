@@ -145,13 +145,14 @@ class QuadraticMethod(Method):
             raise ValueError(f'step is {self.step!r}, but must be "implicit" or "gradient".')
 
     def add_gradient(self, state: Quadratic | None, population: Population, grads: Params) -> None:
-        r"""Add :math:`\lambda F(\theta-\mu)` to the gradients in place (``step="gradient"``)."""
+        r"""Add :math:`\lambda F(\theta-\mu)` to the gradients (``step="gradient"``)."""
         if state is None or self.step != "gradient":
             return
         for name, centre in state.centre.items():
             p = population.params[name]
             curvature = state.factor(name, lambda f: self._curvature(f, population))
-            grads[name].addcmul_(curvature, p - centre)
+            # Not in place: autograd gives two weights that are only added one tensor for both.
+            grads[name] = grads[name].addcmul(curvature, p - centre)
 
     def after_step(self, state: Quadratic | None, population: Population, step_size: StepSize) -> None:
         r"""Pull every weight towards its anchor (``step="implicit"``).
