@@ -1,14 +1,21 @@
 """What importance cannot be measured on is refused before any work, and what came out is looked at."""
 
+from numbers import Integral
+
 from torch import Tensor, nn
 from torch.func import functional_call
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number, 1 or more."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 def check_samples(x: Tensor, batch_size: int | None) -> None:
     """Refuse what is no tensor of samples, or empty."""
     check_tensor(x, "x")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, but must be 1 or more, or None.")
+    if batch_size is not None and not is_count(batch_size):
+        raise ValueError(f"batch_size is {batch_size!r}, but must be a whole number, 1 or more, or None.")
     if len(x) == 0:
         raise ValueError("x is empty: importance is a mean over samples and needs at least one.")
 

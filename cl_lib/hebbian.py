@@ -19,6 +19,7 @@ from cl_lib.models import memory_units, row_in_use
 from cl_lib.per_sample import CHUNK, checked_input, evaluating, mean_in_parts
 
 LAYERS = (nn.Linear, nn.Conv2d)
+PROBE = 16  # samples on which the network's form is looked at
 
 
 def local_mas(
@@ -82,7 +83,7 @@ def population_local_mas(
     chunk = batch_size or max(1, largest // len(next(iter(params.values()))))
     with evaluating(model):
         x = checked_input(model, params, x, outputs=outputs)
-        _check_calls(model, layers, {name: p[0] for name, p in params.items()}, x[:1])
+        _check_calls(model, layers, {name: p[0] for name, p in params.items()}, x[:PROBE])
         return mean_in_parts(lambda p, xs, _: _sums(model, layers, p, xs, outputs), params, x, None, chunk)
 
 
@@ -146,7 +147,12 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
         )
         if not plain:
             raise _refusal(f"layer {name!r} is a convolution with groups or a padding that is no number")
-    owned = [f"{name}.{p}".lstrip(".") for name, m in layers.items() for p, _ in m.named_parameters()]
+    owned = [
+        f"{name}.{p}".lstrip(".")
+        for name, m in layers.items()
+        for p in ("weight", "bias")
+        if isinstance(getattr(m, p), nn.Parameter)
+    ]
     found = {name for name, _ in model.named_parameters()}
     for name in sorted(found - {*owned, *memory_units(model).values()}):
         raise _refusal(f"parameter {name!r} belongs to no linear or convolutional layer")
@@ -177,8 +183,8 @@ def _check_calls(model, layers, params, x) -> None:
         raise _refusal(f"layer {name!r} is never called")
     if logits.requires_grad:
         raise outside
-    if list(calls.values())[-1].shape != logits.shape:
-        raise _refusal("the logits are not the output of the last layer")
+    if not torch.equal(list(calls.values())[-1], logits):
+        raise _refusal("the logits are not the output of the last layer as it is")
 
 
 def _refusal(what: str) -> ValueError:

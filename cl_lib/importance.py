@@ -100,8 +100,7 @@ def population_fisher(
     """:func:`fisher` for R replicas at once: ``params`` and the result are stacked, ``(R, ...)``."""
     _check_fisher(kind, x, y, batch_size)
     n_replicas = len(next(iter(params.values())))
-    if kind == "exact":
-        y = None
+    y = None if kind == "exact" or y is None else y.long()
     if kind == "sampled":
         y = torch.rand(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
     if kind == "batched":
@@ -223,7 +222,7 @@ def _check_fisher(kind: str, x: Tensor, y: Tensor | None, batch_size: int | None
     if kind in ("empirical", "batched"):
         if y is None:
             raise ValueError(f"y is missing: kind={kind!r} needs the true labels.")
-        if y.shape != (len(x),) or y.is_floating_point():
+        if y.shape != (len(x),) or y.is_floating_point() or y.dtype == torch.bool:
             raise ValueError(
                 f"y has shape {tuple(y.shape)} and type {y.dtype}, but must hold {len(x)} integer labels."
             )

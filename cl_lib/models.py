@@ -90,6 +90,11 @@ class MemoryMLP(MLP):
         return super()._received(layer, x) + self.memory[layer][self.task]
 
 
+def has_parts_by_task(network: nn.Module) -> bool:
+    """Whether a network has an attribute ``task``, an index that says which of its parts are in use."""
+    return isinstance(getattr(network, "task", None), int)
+
+
 def memory_units(model: nn.Module) -> dict[str, str]:
     """For each layer whose output memory units are added to: layer -> parameter, both by name."""
     n_layers = len(model.memory) if isinstance(model, MemoryMLP) else 0

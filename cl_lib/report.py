@@ -221,7 +221,13 @@ def rows(root: Path | None = None) -> list[dict]:
         except FileNotFoundError:
             found.append(row | {"ours": None, "verdict": "not run", "run": "-"})
             continue
-        ours = claim.ours(manifest["methods"])
+        try:
+            ours = claim.ours(manifest["methods"])
+        except (KeyError, IndexError) as error:
+            raise results.CorruptResult(
+                f"the manifest of {claim.experiment} has no {error} for {claim.text!r}; make it again "
+                f"with: python -m cl_lib run {claim.experiment}"
+            ) from None
         found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "run": _run(manifest)})
     return found
 

@@ -63,6 +63,12 @@ def run(
     -------
     Path
         Folder of the result.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, profile or device, fewer than two seeds, or a result there that holds more than
+        this run would: a fuller profile, or more seeds.
     """
     experiment = find(name)
     if profile not in RUN_PROFILES:
@@ -75,6 +81,8 @@ def run(
     if scheduler is None:
         training_device(device)
     root = root or results.folder()
+    path = (root / ".quick" if profile == "quick" else root) / name
+    _check_replaces(path, profile, budget)
     store = Store(root / ".units" / name)
     behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
@@ -86,7 +94,6 @@ def run(
         searched = _finish(searching, store, compute, bar)
         chosen = choose(experiment, profile, budget, searched)
         final = _finish(test_units(experiment, profile, budget, chosen), store, compute, bar)
-    path = (root / ".quick" if profile == "quick" else root) / name
     with FileLock(store.path / "result.lock"):
         _write(path, experiment, profile, budget, behaviour, chosen, searched, final)
     return path
@@ -100,6 +107,22 @@ def find(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise ValueError(f"name is {name!r}, but must be one of {', '.join(EXPERIMENTS)}.")
     return EXPERIMENTS[name]
+
+
+def _check_replaces(path: Path, profile: str, budget: Budget) -> None:
+    """Refuse to put less in the place of more, unless that is stale."""
+    try:
+        there = results.load_manifest(path.name, root=path.parent)
+        held, seeds, stale = there["profile"], len(there["seeds"]), there["stale"]
+    except (FileNotFoundError, results.CorruptResult, KeyError):
+        return
+    fuller = RUN_PROFILES.index(held) < RUN_PROFILES.index(profile)
+    if not stale and (fuller or (held == profile and seeds > budget.seeds)):
+        raise ValueError(
+            f"{path} holds the profile {held} with {seeds} seeds; a run of the profile {profile} with "
+            f"{budget.seeds} seeds would replace it by less. Set CL_LIB_RESULTS to another folder, or delete "
+            "that one first."
+        )
 
 
 @dataclass(frozen=True)

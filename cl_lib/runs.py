@@ -76,6 +76,11 @@ class Run:
         if not len(chosen):
             known = ", ".join(f"{s:g}" for s in np.unique(self.strength))
             raise ValueError(f"strength is {strength!r}, but this run was trained with {known}.")
+        if len(set(self.seeds[chosen])) < len(chosen):
+            raise ValueError(
+                f"strength is {strength!r}, which was trained several times, beside other strengths of the "
+                f"other methods: replicas {chosen.tolist()}. Choose among these rows of run.accuracy."
+            )
         curves = self.curves and replace(self.curves, accuracy=self.curves.accuracy[chosen])
         return replace(
             self,

@@ -7,9 +7,9 @@ from numbers import Integral
 
 from torch import Tensor
 
-from cl_lib.checks import check_no_batch_statistics
+from cl_lib.checks import check_no_batch_statistics, is_count
 from cl_lib.methods.base import Method
-from cl_lib.models import evaluation_mode
+from cl_lib.models import evaluation_mode, has_parts_by_task
 from cl_lib.population import Population
 from cl_lib.tasks import Stream
 
@@ -39,7 +39,7 @@ class Settings:
             value = getattr(self, name)
             if value is None and name == "curve_every":
                 continue
-            if not isinstance(value, Integral) or value < 1:
+            if not is_count(value):
                 raise ValueError(f"{name} is {value!r}, but must be a whole number, 1 or more.")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr is {self.lr!r}, but must be a finite number above 0.")
@@ -76,9 +76,15 @@ def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> Non
         raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({seeds},) or range(10).")
 
 
-def check_network(population: Population, x: Tensor, stream: Stream) -> None:
-    """Refuse a network that does not fit the stream, or that mixes the samples of a batch."""
+def check_network(population: Population, x: Tensor, stream: Stream, method: Method) -> None:
+    """Refuse a network that fits neither the stream nor the method, or that mixes the samples of a batch."""
     check_no_batch_statistics(population.network)
+    if method.mixes_tasks and has_parts_by_task(population.network):
+        raise ValueError(
+            f"model has parts of its own for each task (its attribute task), but {type(method).__name__} "
+            "trains on examples of several tasks in one step, which would all pass through the parts of one "
+            "task. Use a network without such parts."
+        )
     n_tasks = getattr(population.network, "n_tasks", len(stream))
     if n_tasks < len(stream):
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cl_lib.checks import is_count
 from cl_lib.data import Dataset, Split, load
 from cl_lib.tasks import Stream, Task, check_scenario
 
@@ -69,6 +70,8 @@ def rotated(dataset: str | Dataset, degrees: Sequence[float], *, scenario: str =
     """
     dataset = _dataset(dataset)
     _check_count(len(degrees), "the number of degrees")
+    if not all(math.isfinite(angle) for angle in degrees):
+        raise ValueError(f"degrees is {list(degrees)}, but every angle must be a finite number.")
     names = [f"{angle:g} degrees" for angle in degrees]
     changes = [lambda x, angle=angle: _rotate(x, angle) for angle in degrees]
     return _changed_inputs(f"rotated {dataset.name}", dataset, names, changes, scenario)
@@ -177,7 +180,7 @@ def from_tensors(
                 splits[part] = Split(*given[t])
         parts.append(splits)
     if scenario == "domain":
-        sizes = [int(max(part["train"].y.max() for part in parts)) + 1] * len(parts)
+        sizes = [int(max(y.max() for _, y in train)) + 1] * len(parts)
     else:
         classes = [part["train"].y.unique() for part in parts]
         sizes = [len(c) for c in classes]
@@ -237,14 +240,20 @@ def _relabel(data: Split, known: Tensor, first: int, where: str) -> Split:
 
 
 def _hold_out(data: Split, share: float, t: int, part: str) -> tuple[Split, Split]:
-    n_held = round(share * len(data))
-    if n_held < 1 or n_held >= len(data):
+    """Draw a share of the data; of each class one sample stays, so that training shows them all."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(t))
+    y = data.y[order]
+    may_go = torch.ones(len(data), dtype=torch.bool)
+    may_go[[int((y == c).nonzero()[-1]) for c in y.unique()]] = False
+    held = may_go.nonzero().flatten()[: round(share * len(data))]
+    if not len(held):
         raise ValueError(
             f"train[{t}] has {len(data)} samples, too few to hold out a {part} set; "
             f"give {part}=[(x, y), ...] yourself."
         )
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(t))
-    held, kept = order[:n_held], order[n_held:]
+    stays = torch.ones(len(data), dtype=torch.bool)
+    stays[held] = False
+    held, kept = order[held], order[stays]
     return Split(data.x[kept], data.y[kept]), Split(data.x[held], data.y[held])
 
 
@@ -283,7 +292,7 @@ def _dataset(dataset: str | Dataset) -> Dataset:
 
 
 def _check_count(count: int, what: str) -> None:
-    if not isinstance(count, int) or count < 1:
+    if not is_count(count):
         raise ValueError(f"{what} is {count!r}, but a stream needs a whole number of tasks, 1 or more.")
 
 

@@ -42,8 +42,8 @@ class Stream:
     Raises
     ------
     ValueError
-        If there is no task, if inputs differ in shape between tasks, or if a label lies outside
-        the outputs of its task.
+        If there is no task, if inputs differ in shape between tasks, if a task's outputs lie outside
+        ``n_outputs``, or if a label lies outside the outputs of its task.
     """
 
     name: str
@@ -57,6 +57,12 @@ class Stream:
             raise ValueError("tasks is empty: a stream needs at least one task.")
         shape = self.tasks[0].train.x.shape[1:]
         for task in self.tasks:
+            first, stop = task.outputs
+            if not 0 <= first < stop <= self.n_outputs:
+                raise ValueError(
+                    f"{task.name}: outputs is {task.outputs}, but must be (first, stop) within the stream's "
+                    f"n_outputs={self.n_outputs}."
+                )
             for part in ("train", "validation", "test"):
                 _check_split(getattr(task, part), task, part, shape)
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cl_lib.methods.base import Batch, Finetune, Method
 from cl_lib.methods.guards import Effect, warn_if_unstable
-from cl_lib.models import network_input
+from cl_lib.models import has_parts_by_task, network_input
 from cl_lib.optimizers import Optimizer
 from cl_lib.population import Population, build_networks, masked
 from cl_lib.runs import Curves, Run
@@ -103,7 +103,7 @@ def fit(
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
     population = Population(networks, len(strengths))
     tasks = [_on_device(task, place, dtype) for task in stream]
-    check_network(population, tasks[0].train.x[:2], stream)
+    check_network(population, tasks[0].train.x[:2], stream, method)
     trainer = _Trainer(
         population, tasks, method, settings, [torch.Generator().manual_seed(seed) for seed in seeds]
     )
@@ -267,7 +267,7 @@ class _Curve:
 
 def _enter(network: nn.Module, t: int | None) -> None:
     """Tell a network with parts of its own for each task which task it is in."""
-    if isinstance(getattr(network, "task", None), int):
+    if has_parts_by_task(network):
         network.task = t
 
 

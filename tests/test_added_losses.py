@@ -154,6 +154,11 @@ def test_refuses_an_empty_memory(per_task):
         Replay(per_task=per_task)
 
 
+def test_refuses_a_seed_that_is_none():
+    with pytest.raises(TypeError, match="seed is 1.5, but must be a whole number"):
+        Replay(seed=1.5)
+
+
 def test_replay_does_not_move_the_global_random_state():
     before = torch.get_rng_state()
     short(Replay(1.0))
@@ -171,7 +176,7 @@ def test_distillation_against_the_formula(scenario):
             p.add_(0.1)
     x = inputs()
     found = method.extra_loss(teacher, people, batch_of(people, x))
-    first, stop = stream[0].outputs
+    first, stop = 0, 3  # what the first task taught, in the class scenario too
     for r in range(2):
         old, new = (MLP(6, (5, 4), stream.n_outputs).to(F64) for _ in range(2))
         old.load_state_dict({key: p[r] for key, p in teacher.params.items()})
@@ -197,7 +202,16 @@ def test_teacher_is_asked_all_earlier_questions():
     state = None
     for task in stream.tasks[:2]:
         state = LwF(1.0).after_task(state, people, task)
-    assert state.questions == {(0, 3), (3, 6)}
+    assert state.questions == {(0, 3): [0, 1, 2], (3, 6): [3, 4, 5]}
+
+
+def test_teacher_is_not_asked_for_classes_that_it_never_saw():
+    stream, people, state = small_stream(3, "class"), population("class"), None
+    seen = []
+    for task in stream:
+        state = LwF(1.0).after_task(state, people, task)
+        seen.append(state.questions[0, 9])
+    assert seen == [[0, 1, 2], [0, 1, 2, 3, 4, 5], list(range(9))]
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan")])

@@ -75,9 +75,10 @@ def test_list_sees_changed_settings(call, monkeypatch):
     assert "changed since" in call("list")[1]
 
 
-def test_list_goes_on_past_a_damaged_result(call, tmp_path, monkeypatch):
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"files": {}}'])
+def test_list_goes_on_past_a_damaged_result(call, tmp_path, monkeypatch, content):
     monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
-    results.write_atomically(tmp_path / "tiny" / "manifest.json", b"{")
+    results.write_atomically(tmp_path / "tiny" / "manifest.json", content)
     status, printed, _ = call("list")
     assert status == 0 and "damaged" in printed.splitlines()[1] and "width" in printed
 

@@ -171,6 +171,17 @@ def test_nothing_aliases_and_the_network_stays_as_it_was(name):
     assert same_bits(found, kept) and not any(value.requires_grad for value in found.values())
 
 
+class Gained(nn.Linear):
+    """A linear layer with one parameter more."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.gain * super().forward(x)
+
+
 def grouped():
     return nn.Sequential(
         nn.Unflatten(1, (2, 3, 1)), nn.Conv2d(2, 2, 1, groups=2), nn.Flatten(), nn.Linear(6, 3)
@@ -193,6 +204,9 @@ def grouped():
             lambda: nn.Sequential(nn.Linear(6, 4), nn.Flatten(), nn.AvgPool1d(2)),
             "the logits are not the output",
         ),
+        (lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU()), "the logits are not the output"),
+        (lambda: nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)), "the logits are not the output"),
+        (lambda: nn.Sequential(Gained(6, 4), nn.ReLU(), nn.Linear(4, 3)), "parameter '0.gain' belongs to no"),
         (grouped, "layer '1' is a convolution with groups"),
         (lambda: nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)), "parameter '1.bias' belongs to no"),
     ],

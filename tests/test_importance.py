@@ -360,19 +360,28 @@ REFUSED = [
     ({"kind": "batched", "y": None}, "y is missing: kind='batched' needs"),
     (TRUE | {"y": torch.zeros(4).long()}, r"y has shape \(4,\)"),
     (TRUE | {"y": torch.zeros(N)}, "type torch.float32, but must hold 11 integer labels"),
+    (TRUE | {"y": torch.zeros(N).bool()}, "type torch.bool, but must hold 11 integer labels"),
     (TRUE | {"y": torch.zeros(N, 1).long()}, r"y has shape \(11, 1\)"),
     (TRUE | {"y": torch.full((N,), 3)}, "labels from 3 to 3, but.*0 to 2"),
     (TRUE | {"y": torch.zeros(N).long(), "outputs": (1, 3)}, "labels from 0 to 0, but.*1 to 2"),
     ({"kind": "batched", "y": torch.full((N,), -100)}, "labels from -100 to -100"),
     ({"outputs": (1, 5)}, r"outputs is \(1, 5\), but .* model's 3 outputs"),
     ({"outputs": (2, 2)}, r"outputs is \(2, 2\)"),
-    ({"batch_size": 0}, "batch_size is 0, but must be 1 or more"),
+    ({"batch_size": 0}, "batch_size is 0, but must be a whole number, 1 or more, or None"),
+    ({"batch_size": 2.0}, "batch_size is 2.0"),
     ({"x": torch.zeros(0, 6)}, "x is empty"),
     ({"x": torch.full((N, 6), math.nan)}, "x: the inputs hold NaN"),
     ({"x": torch.full((N, 6), math.inf), "kind": "batched"}, "x: the inputs hold NaN"),
     ({"x": [[0.0] * 6] * N}, r"x is a list, not a tensor; use torch.as_tensor\(x\)"),
     (TRUE | {"y": [0] * N}, "y is a list, not a tensor"),
 ]
+
+
+@pytest.mark.parametrize("kind", ["empirical", "batched"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integer_type(kind, dtype):
+    x, y = samples()
+    assert same_bits(fisher(build("mlp"), x, y.to(dtype), kind=kind), fisher(build("mlp"), x, y, kind=kind))
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED, ids=[m[:25] for _, m in REFUSED])

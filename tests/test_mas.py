@@ -30,7 +30,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import MAS, MLP, ConvNet, mas
+from cl_lib import MAS, MLP, ConvNet, mas, training
 from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
@@ -223,7 +223,7 @@ BATCH_NORM = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).to(F64)
         ((build(), samples()), {"function": "softmax"}, ValueError, "function is 'softmax', but must be"),
         ((build(), samples(0)), {}, ValueError, "x is empty: importance is a mean over samples"),
         ((build(), samples().numpy()), {}, TypeError, "x is a ndarray, not a tensor"),
-        ((build(), samples()), {"batch_size": 0}, ValueError, "batch_size is 0, but must be 1 or more"),
+        ((build(), samples()), {"batch_size": 0}, ValueError, "batch_size is 0, but must be a whole number"),
         ((build(), BROKEN), {}, ValueError, "x: the inputs hold NaN or infinity"),
         ((build(), samples()), {"outputs": (1, 4)}, ValueError, r"outputs is \(1, 4\), but must be"),
         ((BATCH_NORM, samples()), {}, ValueError, "batch normalisation in training mode"),
@@ -417,6 +417,30 @@ def test_gradient_step_is_descent_on_the_loss_of_the_paper(function, optimizer):
     lr = 0.02 if optimizer == "adam" else 0.05
     found = short(MAS(0.2, function=function, step="gradient"), STREAM3, optimizer=optimizer, lr=lr)
     assert distance(replica(found.params, 0), weights_of(expected[-1])) < 1e-10
+
+
+def test_method_refuses_inputs_that_are_no_function():
+    with pytest.raises(TypeError, match="inputs is a Tensor, but must be a function of the task; .*lambda"):
+        MAS(1.0, inputs=STREAM[0].train.x)
+
+
+@pytest.mark.parametrize(
+    ("method", "build", "error", "message"),
+    [
+        (MAS(1.0, inputs=lambda task: [1.0]), small_network, TypeError, r"inputs\(task\) is a list"),
+        (MAS(1.0, inputs=lambda task: task.train.x[:0]), small_network, ValueError, "x is empty"),
+        (
+            MAS(1.0, scope="local"),
+            lambda: nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.Linear(4, 3)),
+            ValueError,
+            "parameter '1.bias' belongs to no",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_fails_before_training(method, build, error, message, monkeypatch):
+    monkeypatch.setattr(training._Trainer, "_train_step", lambda *_: pytest.fail("training had begun"))
+    with pytest.raises(error, match=message):
+        short(method, build=build)
 
 
 @pytest.mark.parametrize(

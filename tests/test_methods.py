@@ -5,6 +5,7 @@ import dataclasses
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import sympy as sp
 import torch
@@ -543,14 +544,28 @@ def test_implicit_step_is_stable_for_every_strength(fisher, optimizer):
     assert all(p.isfinite().all() for p in run.params.values())
 
 
+def test_a_pull_beyond_the_largest_number_ends_at_the_anchor():
+    """In single precision the product of importance, strength and step is infinite here."""
+    people = Population([small_network().float()])
+    anchor = {name: p + 1 for name, p in people.params.items()}
+    state = single({name: torch.full_like(p, 1e30) for name, p in anchor.items()}, anchor)
+    L2(1e30).after_step(state, people, lambda name: 0.1)
+    assert same_bits(people.params, anchor)
+
+
 # What methods refuse, and their defaults
 
 
 @pytest.mark.parametrize("make", [EWC, L2])
-@pytest.mark.parametrize("strength", [-1, math.nan, math.inf, "10", None, (1.0, -2.0)])
+@pytest.mark.parametrize("strength", [-1, math.nan, math.inf, "10", None, 1j, (1.0, -2.0)])
 def test_refuses_strengths(make, strength):
     with pytest.raises(ValueError, match="strength is .* must be a finite number >= 0"):
         make(strength)
+
+
+def test_numpy_numbers_are_strengths_and_counts():
+    own = EWC(tuple(np.float32([0.5, 2.0])), samples=np.int64(20))
+    assert same_bits(short(own).params, short(EWC((0.5, 2.0), samples=20)).params)
 
 
 @pytest.mark.parametrize("make", [EWC, L2])
@@ -573,6 +588,9 @@ def test_refuses_no_strength_at_all(make):
         (lambda: EWC(1.0, anchors="latest", gamma=1.5), r"gamma is 1.5 .*must lie in \[0, 1\]"),
         (lambda: EWC(1.0, anchors="latest", gamma=-0.1), "gamma is -0.1"),
         (lambda: EWC(1.0, anchors="latest", gamma=math.nan), "gamma is nan"),
+        (lambda: EWC(1.0, samples=100.0), "samples is 100.0, but must be a whole number, 1 or more, or None"),
+        (lambda: EWC(1.0, samples=0), "samples is 0"),
+        (lambda: EWC(1.0, samples=True), "samples is True"),
     ],
 )
 def test_refuses_choices(make, message):

@@ -151,6 +151,13 @@ def test_a_run_over_all_images_names_no_number_of_them(tmp_path):
     assert report.rows(tmp_path)[0]["run"] == "stale, cpu: 3 seeds, 1 pass, width 10"
 
 
+def test_a_manifest_without_what_is_claimed_is_named(tmp_path):
+    manifest(tmp_path, "permuted-mnist", {"SI": entry()}, epochs=2, n_train=5000, width=100)
+    message = "permuted-mnist has no 'EWC' for 'permuted MNIST, 10 tasks, EWC'; make it again"
+    with pytest.raises(results.CorruptResult, match=message):
+        report.rows(tmp_path)
+
+
 def test_an_empty_folder_gives_a_table_of_what_is_not_run(tmp_path):
     assert {row["verdict"] for row in report.rows(tmp_path)} == {"not run"}
     assert report.table(tmp_path).count("| not run |") == len(CLAIMS)

@@ -195,6 +195,20 @@ def test_seeds_can_be_chosen(tmp_path):
         runner.run("tiny", profile="cpu", seeds=1, root=tmp_path)
 
 
+def test_less_does_not_replace_more(reference, tmp_path, monkeypatch):
+    _, root = reference
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("work had begun"))
+    with pytest.raises(
+        ValueError, match="tiny holds the profile cpu with 3 seeds; .* 2 seeds would .*CL_LIB_RES"
+    ):
+        runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
+    manifest = results.load_manifest("tiny", root=tmp_path)
+    results.save_manifest(tmp_path / "tiny", manifest | {"profile": "full"})
+    with pytest.raises(ValueError, match="holds the profile full .* replace it by less"):
+        runner.run("tiny", profile="cpu", device="cpu", seeds=9, root=tmp_path)
+
+
 def test_more_seeds_train_only_the_new_ones(reference, tmp_path, monkeypatch):
     cached, root = reference
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)

@@ -247,6 +247,17 @@ def test_only_the_missing_part_is_held_out():
     assert rows(task.train, task.validation) == rows(Split(*train[0]))
 
 
+@pytest.mark.parametrize("scenario", ["task", "domain"])
+@pytest.mark.parametrize("where", range(20))
+def test_a_rare_class_stays_in_training(scenario, where):
+    """Wherever the one sample of class 2 lies, and whatever is held out."""
+    x, y = pair(20, (0, 1))
+    y[where] = 2
+    task = from_tensors([(x, y)], scenario=scenario)[0]
+    assert task.outputs == (0, 3) and task.train.y.unique().tolist() == [0, 1, 2]
+    assert [len(getattr(task, part)) for part in PARTS] == [14, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("scenario", "labels", "outputs", "n_outputs"),
     [
@@ -287,6 +298,8 @@ REFUSED = [
     (lambda: split("digits", 0), "n_tasks is 0, but"),
     (lambda: split("digits", 3), "n_tasks is 3, which does not divide the 10 classes.*disjoint"),
     (lambda: rotated("digits", []), "the number of degrees is 0, but"),
+    (lambda: rotated("digits", [0, math.nan]), r"degrees is \[0, nan\], but every angle must be a finite"),
+    (lambda: permuted("digits", True), "n_tasks is True, but"),
     (lambda: rotated(made_up((8,)), [0]), r"inputs of shape \(8,\): not a square image"),
     (lambda: rotated(made_up((8, 2)), [0]), r"inputs of shape \(8, 2\): not a square image"),
     (lambda: rotated(made_up((3, 4, 5)), [0]), r"inputs of shape \(3, 4, 5\): not a square image"),
@@ -337,3 +350,5 @@ def test_a_stream_made_by_hand_is_checked_too():
     own = Split(*pair())
     with pytest.raises(ValueError, match="labels run from 0 to 2, but the outputs of this task are 1 to 2"):
         Stream("mine", "task", (Task("a", own, own, own, (1, 3)),), 3)
+    with pytest.raises(ValueError, match=r"a: outputs is \(0, 4\), but must be .* n_outputs=3"):
+        Stream("mine", "task", (Task("a", own, own, own, (0, 4)),), 3)

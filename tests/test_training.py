@@ -27,7 +27,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, fit, streams, tasks, training
+from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, MemoryMLP, fit, streams, tasks, training
 from cl_lib.data import Split
 from cl_lib.methods import SLNID, LwF, Replay, combine
 from cl_lib.population import masked
@@ -317,6 +317,13 @@ def test_at_gives_the_replicas_of_one_strength():
         run.at(2.0)
 
 
+def test_at_does_not_mix_settings_that_share_a_strength():
+    run = short(method=combine(EWC((1.0, 1.0, 2.0)), SLNID((0.1, 0.2, 0.2))), seeds=(3, 1))
+    assert run.at(2.0).seeds.tolist() == [3, 1]
+    with pytest.raises(ValueError, match=r"strength is 1.0, which was trained several.*\[0, 1, 2, 3\]"):
+        run.at(1.0)
+
+
 def test_at_tells_tiny_strengths_apart():
     run = short(method=EWC((0.0, 1e-9, 1e-12)))
     assert [len(run.at(strength).seeds) for strength in (0.0, 1e-9, 1e-12)] == [1, 1, 1]
@@ -544,6 +551,14 @@ REFUSED = [
         {"build": network(), "seeds": (0, 1)},
         ValueError,
         "model is a network, but there are 2 seeds",
+    ),
+    *(
+        (
+            {"build": lambda: MemoryMLP(6, (5,), 3, n_tasks=3), "method": method},
+            ValueError,
+            f"model has parts of its own for each task .*, but {type(method).__name__} trains on examples of",
+        )
+        for method in (Joint(), Replay(), combine(EWC(1.0), Replay()))
     ),
     ({"build": "mlp"}, TypeError, "model is a str, but must be an nn.Module or a function"),
     ({"build": no_network}, TypeError, r"model\(\) returned a list, but must build an nn.Module"),

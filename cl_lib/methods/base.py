@@ -7,6 +7,7 @@ that :func:`cl_lib.training.fit` carries from hook to hook, so one method object
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -42,6 +43,8 @@ class Method:
     strength: Strength = 0.0
     restarts = False
     uses_hidden = False
+    #: Whether one step trains on examples of several tasks.
+    mixes_tasks = False
     #: Fewest tasks with which the method does anything: 2 if it only protects earlier tasks.
     min_tasks = 1
 
@@ -88,6 +91,7 @@ class Joint(Method):
     """
 
     restarts = True
+    mixes_tasks = True
 
     def tasks_seen(self, t: int) -> range:
         """All tasks up to ``t``."""
@@ -106,7 +110,7 @@ def check_strength(strength: Strength, name: str = "strength") -> None:
     if not values:
         raise ValueError(f"{name} is empty: give a number, or a tuple of numbers to train side by side.")
     for value in values:
-        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
             raise ValueError(
                 f"{name} is {strength!r}, but must be a finite number >= 0: "
                 "a negative one would reward forgetting."

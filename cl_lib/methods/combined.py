@@ -28,6 +28,11 @@ class Combined(Method):
         return any(method.uses_hidden for method in self.methods)
 
     @property
+    def mixes_tasks(self) -> bool:
+        """Whether one of the methods trains on examples of several tasks in one step."""
+        return any(method.mixes_tasks for method in self.methods)
+
+    @property
     def min_tasks(self) -> int:
         """The fewest tasks with which one of the methods does anything."""
         return min(method.min_tasks for method in self.methods)

@@ -5,6 +5,7 @@ r"""Elastic weight consolidation: the importance of a weight is its Fisher infor
 
 from dataclasses import dataclass
 
+from cl_lib.checks import is_count
 from cl_lib.importance import FISHER_KINDS, population_fisher
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
@@ -60,9 +61,10 @@ class EWC(QuadraticMethod):
                 f"gamma is {self.gamma} with anchors={self.anchors!r}, but must lie in [0, 1], "
                 'and forgetting (gamma < 1) is defined for anchors="latest" only.'
             )
-
-        if self.samples is not None and self.samples < 1:
-            raise ValueError(f"samples is {self.samples}, but must be 1 or more, or None for all.")
+        if self.samples is not None and not is_count(self.samples):
+            raise ValueError(
+                f"samples is {self.samples!r}, but must be a whole number, 1 or more, or None for all."
+            )
 
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Measure the Fisher on the task just learned and add it to the penalty."""

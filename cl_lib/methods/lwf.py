@@ -16,10 +16,13 @@ from cl_lib.tasks import Task
 
 @dataclass(frozen=True)
 class Teacher:
-    """The network as it was before the task, and the outputs that earlier tasks asked for."""
+    """The network as it was before the task, and what earlier tasks asked.
+
+    ``questions`` maps outputs that competed, ``(first, stop)``, to those among them that were ever right.
+    """
 
     params: Params
-    questions: frozenset[tuple[int, int]]
+    questions: dict[tuple[int, int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class LwF(Method):
     r"""Learning without forgetting (Li & Hoiem, 2018) by distillation from the network before the task.
 
     For every set of outputs that an earlier task let compete, the new network's softened probabilities
-    on the new task's inputs are held to the old network's. No old data, no importance. The paper's warm-up
-    of a new head, with the rest frozen, is left out.
+    on the new task's inputs are held to the old network's. Only classes that were learned take part: of
+    the others the old network knows nothing. No old data, no importance. The paper's warm-up of a new head,
+    with the rest frozen, is left out.
 
     Parameters
     ----------
@@ -58,13 +62,14 @@ class LwF(Method):
             return None
         old_logits = population.logits_of(state.params, batch.x)
         total = 0.0
-        for first, stop in sorted(state.questions):
-            soft = torch.softmax(old_logits[..., first:stop] / self.temperature, -1)
-            log_new = torch.log_softmax(batch.logits[..., first:stop] / self.temperature, -1)
+        for learned in state.questions.values():
+            soft = torch.softmax(old_logits[..., learned] / self.temperature, -1)
+            log_new = torch.log_softmax(batch.logits[..., learned] / self.temperature, -1)
             total = total - (soft * log_new).sum(-1).mean(1)
         return population.per_replica(self.strength) * total
 
     def after_task(self, state: Teacher | None, population: Population, task: Task) -> Teacher:
         """The network as it is now becomes the teacher."""
-        earlier = frozenset() if state is None else state.questions
-        return Teacher(population.copy(), earlier | {task.outputs})
+        earlier = {} if state is None else state.questions
+        learned = {*earlier.get(task.outputs, ()), *task.train.y.unique().tolist()}
+        return Teacher(population.copy(), earlier | {task.outputs: sorted(learned)})

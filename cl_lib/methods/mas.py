@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from cl_lib.checks import check_tensor
 from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
-from cl_lib.population import Population
+from cl_lib.population import Params, Population
 from cl_lib.tasks import Task
 
 SCOPES = ("global", "local")
@@ -49,6 +50,8 @@ class MAS(QuadraticMethod):
     ------
     ValueError
         For a negative strength or an unknown choice; local MAS also for networks that it cannot measure.
+    TypeError
+        If ``inputs`` is no function, or gives no tensor.
     """
 
     function: str = "logits"
@@ -67,13 +70,27 @@ class MAS(QuadraticMethod):
                 f'function is {self.function!r} with scope="local", which looks at the output of each layer '
                 "as it is: leave function out."
             )
+        if not callable(self.inputs):
+            raise TypeError(
+                f"inputs is a {type(self.inputs).__name__}, but must be a function of the task; for a fixed "
+                "tensor x write inputs=lambda task: x."
+            )
+
+    def begin_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic | None:
+        """Measure on two inputs of the first task: what cannot be measured fails before training."""
+        if state is None:
+            self._importance(population, task, 2)
+        return state
 
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Measure the importance on the task just learned and move the anchor."""
-        x = self.inputs(task).to(next(iter(population.params.values())).device)
+        return quadratic.accumulate(state, self._importance(population, task), population.params)
+
+    def _importance(self, population: Population, task: Task, n: int | None = None) -> Params:
+        x = self.inputs(task)
+        check_tensor(x, "inputs(task)")
+        x = x[:n].to(next(iter(population.params.values())).device)
         where = population.network, population.params, x
         if self.scope == "local":
-            importance = population_local_mas(*where, outputs=task.outputs)
-        else:
-            importance = population_mas(*where, function=self.function, outputs=task.outputs)
-        return quadratic.accumulate(state, importance, population.params)
+            return population_local_mas(*where, outputs=task.outputs)
+        return population_mas(*where, function=self.function, outputs=task.outputs)

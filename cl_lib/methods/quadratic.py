@@ -184,7 +184,7 @@ class QuadraticMethod(Method):
 
     def _weight(self, importance: Tensor, population: Population, eta: float | Tensor) -> Tensor:
         pull = self._curvature(importance, population) * eta
-        return pull / (1 + pull)
+        return pull.clamp_(max=torch.finfo(pull.dtype).max) / (1 + pull)
 
 
 def _replica_sums(stacked: Tensor) -> Tensor:

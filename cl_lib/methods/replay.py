@@ -1,11 +1,13 @@
 """Experience replay: keep a few old examples and go on practising them."""
 
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cl_lib.checks import is_count
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.population import Population, masked
 from cl_lib.tasks import Task
@@ -38,17 +40,22 @@ class Replay(Method):
     ------
     ValueError
         For a negative strength or a memory of no example.
+    TypeError
+        For a seed that is no whole number.
     """
 
     strength: Strength = 1.0
     per_task: int = field(default=200, kw_only=True)
     seed: int = field(default=0, kw_only=True)
     min_tasks = 2
+    mixes_tasks = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        if not isinstance(self.per_task, int) or self.per_task < 1:
+        if not is_count(self.per_task):
             raise ValueError(f"per_task is {self.per_task!r}, but must be a whole number, 1 or more.")
+        if not isinstance(self.seed, Integral):
+            raise TypeError(f"seed is {self.seed!r}, but must be a whole number.")
 
     def extra_loss(self, state: Memory | None, population: Population, batch: Batch) -> Tensor | None:
         """Mean loss on examples drawn anew for each replica, ``(R,)``."""
@@ -62,7 +69,7 @@ class Replay(Method):
 
     def after_task(self, state: Memory | None, population: Population, task: Task) -> Memory:
         """Keep some examples of the task just learned."""
-        generator = torch.Generator().manual_seed(self.seed) if state is None else state.generator
+        generator = torch.Generator().manual_seed(int(self.seed)) if state is None else state.generator
         kept = torch.randperm(len(task.train), generator=generator)[: self.per_task]
         kept = kept.to(task.train.y.device)
         x, y = task.train.x[kept], task.train.y[kept]
