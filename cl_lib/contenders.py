@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cl_lib.data import Split
-from cl_lib.declarations import Contender, pairs, powers
+from cl_lib.declarations import N_IMPORTANCE, Contender, pairs, powers
 from cl_lib.methods import (
     EWC,
     L2,
@@ -29,8 +29,6 @@ from cl_lib.methods import (
     combine,
 )
 from cl_lib.tasks import Task, some
-
-N_IMPORTANCE = 1000  # images on which importance is measured
 
 
 def _train(task: Task) -> Tensor:

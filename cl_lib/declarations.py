@@ -15,6 +15,8 @@ from cl_lib.tasks import Stream
 #: How much is trained: ``full`` for a GPU, ``cpu`` for one night on two cores, ``quick`` for minutes,
 #: ``twin`` for seconds.
 PROFILES = ("full", "cpu", "quick", "twin")
+#: Images on which importance is measured, where a method does not say otherwise.
+N_IMPORTANCE = 1000
 Point = tuple[float, ...]
 
 
@@ -112,6 +114,7 @@ class Experiment:
             "profile": profile,
             "budget": asdict(self.budgets[profile]),
             "training": dict(self.training),
+            "importance_images": N_IMPORTANCE,
             "contenders": {
                 c.name: {"grid": [list(p) for p in c.candidates(self.budgets[profile])], "width": c.width}
                 for c in self.lines(profile)

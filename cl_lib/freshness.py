@@ -51,12 +51,13 @@ def check(name: str, *, root: Path | None = None) -> State:
     check_form(results.load_manifest(name, root=root))
     manifest = results.load(name, root=root).manifest
     found = differences(manifest["twin"], run_twin(EXPERIMENTS[name]))
-    state = State(name, _verdict(found, manifest), tuple(found))
+    lines = tuple(f"{contender}: {line}" for contender, those in found.items() for line in those)
+    state = State(name, _verdict(found, manifest), lines)
     _remember(state, root)
     return state
 
 
-def _verdict(found: list[str], manifest: dict) -> str:
+def _verdict(found: dict[str, list[str]], manifest: dict) -> str:
     if manifest["stale"]:  # also where the twin does not see why
         return f"known stale since {manifest['stale']['since']}"
     return "stale" if found else "fresh"

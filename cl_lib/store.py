@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cl_lib import results
 from cl_lib.declarations import Experiment
 from cl_lib.results import CorruptResult
-from cl_lib.units import Outcome, Unit, differences, run_twin
+from cl_lib.units import Outcome, Unit, differences, run_twin, slug
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class Store:
         return FileLock(self.path / f"{unit.key}.lock")
 
     def behaviour(self, experiment: Experiment) -> dict:
-        """The numbers of the twin. Units made by code that behaved otherwise are put aside, in ``earlier``.
+        """The numbers of the twin. What code that behaved otherwise has made is put aside, in ``earlier``.
 
-        The twin runs only if the package has changed since the last time.
+        The twin runs only if the package has changed since the last time. Contenders whose numbers are what
+        they were keep their units.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "twin.json"
@@ -54,18 +55,20 @@ class Store:
             if code == code_digest():
                 return twin
             today = run_twin(experiment)
-            if found := differences(twin, today):
-                self.put_aside(
-                    f"The code behaves otherwise than when its units were made ({'; '.join(found)})."
-                )
-                twin = today  # else the twin of the units stays, or many small changes would add up unseen
+            changed = differences(twin, today)
+            for contender, found in changed.items():
+                why = f"The code behaves otherwise than when the units of {contender!r} were made"
+                self.put_aside(f"{why}: {'; '.join(found)}.", contender)
+            # Where nothing changed the old numbers stay, or many small changes would add up unseen.
+            twin = {name: today[name] if name in changed else twin[name] for name in today}
             content = json.dumps({"code": code_digest(), "twin": twin}, indent=1)
             results.write_atomically(file, content.encode())
         return twin
 
-    def put_aside(self, why: str) -> None:
-        """Move all units out of the way, into ``earlier``."""
-        units = list(self.path.glob("*.npz"))
+    def put_aside(self, why: str, contender: str | None = None) -> None:
+        """Move the units of a contender, or all, out of the way, into ``earlier``."""
+        name = "*" if contender is None else f"*-{slug(contender)}-{16 * '[0-9a-f]'}"
+        units = list(self.path.glob(f"{name}.npz"))
         if not units:
             return
         aside = self.path / "earlier"

@@ -7,6 +7,7 @@ declaration, so it can run anywhere and again.
 import hashlib
 import json
 import platform
+import re
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ import torch
 
 from cl_lib import metrics
 from cl_lib.data import Dataset, load
-from cl_lib.declarations import Budget, Experiment, Point
+from cl_lib.declarations import N_IMPORTANCE, Budget, Experiment, Point
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import Finetune, Method
 from cl_lib.results import CorruptResult, load_arrays, pack_arrays
@@ -59,9 +60,11 @@ class Unit:
             "dataset": self.dataset,
             "stream": getattr(experiment.stream, "keywords", None),
             "width": self.width,
+            "importance_images": N_IMPORTANCE,
+            "kept": [getattr(experiment.measure, "__name__", None), experiment.curve_every],
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        return f"{self.stage}-{digest}"
+        return f"{self.stage}-{slug(self.contender)}-{digest}"
 
     @property
     def dataset(self) -> str:
@@ -83,6 +86,11 @@ class Unit:
         """Rough measure of its cost, for the estimate of the time that is left."""
         more = 3 if self.contender == "joint" else 1
         return self.n_replicas * self.budget.epochs * self.width * more
+
+
+def slug(contender: str) -> str:
+    """A contender's name as part of the name of a file."""
+    return re.sub("[^A-Za-z0-9]+", "-", contender).strip("-")
 
 
 @dataclass(frozen=True)
@@ -301,15 +309,20 @@ NO_EFFECT = 2e-5
 
 def differences(
     stored: dict, found: dict, *, accuracy: float = 0.02, weight_size: float = 1e-3, effect: float = 0.1
-) -> list[str]:
-    """What differs between two behaviours: accuracies in points, sizes of weights and effects relatively."""
-    lines = [f"{name}: only in one of both" for name in sorted(stored.keys() ^ found.keys())]
+) -> dict[str, list[str]]:
+    """What differs between two behaviours, by contender.
+
+    Accuracies are compared in points, sizes of weights and effects relatively.
+    """
+    lines = {name: ["only in one of both"] for name in sorted(stored.keys() ^ found.keys())}
     for name in sorted(stored.keys() & found.keys()):
-        old, new = stored[name], found[name]
+        old, new, differs = stored[name], found[name], []
         if abs(old["accuracy"] - new["accuracy"]) > accuracy:
-            lines.append(f"{name}: accuracy {old['accuracy']:.4f}, now {new['accuracy']:.4f}")
+            differs.append(f"accuracy {old['accuracy']:.4f}, now {new['accuracy']:.4f}")
         if abs(old["weight_size"] - new["weight_size"]) > weight_size * old["weight_size"]:
-            lines.append(f"{name}: size of weights {old['weight_size']:.6g}, now {new['weight_size']:.6g}")
+            differs.append(f"size of weights {old['weight_size']:.6g}, now {new['weight_size']:.6g}")
         if abs(old["effect"] - new["effect"]) > effect * old["effect"] + NO_EFFECT:
-            lines.append(f"{name}: effect on the weights {old['effect']:.3g}, now {new['effect']:.3g}")
+            differs.append(f"effect on the weights {old['effect']:.3g}, now {new['effect']:.3g}")
+        if differs:
+            lines[name] = differs
     return lines

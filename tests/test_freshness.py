@@ -71,15 +71,16 @@ def test_differences_by_hand():
     same = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01}
     stored = {"a": same, "b": same}
     found = {"a": {"accuracy": 0.53, "weight_size": 2.001, "effect": 0.0109}, "c": same}
-    assert units.differences(stored, found) == [
-        "b: only in one of both",
-        "c: only in one of both",
-        "a: accuracy 0.5000, now 0.5300",
+    assert units.differences(stored, found) == {
+        "b": ["only in one of both"],
+        "c": ["only in one of both"],
+        "a": ["accuracy 0.5000, now 0.5300"],
+    }
+    found["a"] = same | {"weight_size": 2.003, "effect": 0.0088}
+    assert units.differences(stored, found)["a"] == [
+        "size of weights 2, now 2.003",
+        "effect on the weights 0.01, now 0.0088",
     ]
-    found["a"] = same | {"weight_size": 2.003}
-    assert units.differences(stored, found)[-1] == "a: size of weights 2, now 2.003"
-    found["a"] = same | {"effect": 0.0088}
-    assert units.differences(stored, found)[-1] == "a: effect on the weights 0.01, now 0.0088"
 
 
 def test_a_method_that_has_stopped_working_is_seen_in_every_twin():
@@ -223,23 +224,30 @@ def test_checks_end_in_time(root, monkeypatch):
 
 def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, capsys):
     kept = store.Store(root / ".units" / "tiny")
-    unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
+    all_units = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)
+    unit, another = (next(u for u in all_units if u.contender == name) for name in ("EWC", "L2"))
     twin = kept.behaviour(TINY)
-    kept.write(unit, units.run_unit(unit, "cpu"))
+    for each in (unit, another):
+        kept.write(each, units.run_unit(each, "cpu"))
     assert twin == json.loads((root / "tiny" / "manifest.json").read_text("utf8"))["twin"]
 
     monkeypatch.setattr(store, "code_digest", lambda: "a comment was added")
     assert kept.behaviour(TINY) == twin
     assert kept.read(unit) is not None
 
-    other = {**twin, "EWC": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0}}
+    slightly = twin["L2"]["accuracy"] + 0.001
+    other = {
+        **twin,
+        "EWC": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0},
+        "L2": twin["L2"] | {"accuracy": slightly},
+    }
     monkeypatch.setattr(store, "run_twin", lambda _: other)
     assert kept.behaviour(TINY) == twin  # the twin runs only where the code has changed
     monkeypatch.setattr(store, "code_digest", lambda: "the penalty was changed")
-    assert kept.behaviour(TINY) == other
-    assert kept.read(unit) is None
+    assert kept.behaviour(TINY) == twin | {"EWC": other["EWC"]}
+    assert kept.read(unit) is None and kept.read(another) is not None
     assert (kept.path / "earlier" / f"{unit.key}.npz").is_file()
-    assert "The code behaves otherwise" in capsys.readouterr().out
+    assert "The code behaves otherwise than when the units of 'EWC' were made" in capsys.readouterr().out
 
 
 # What is cached

@@ -34,6 +34,7 @@ MANIFEST = {
         "seeds": 2, "search_seeds": 2, "epochs": 1, "batch_size": 32, "n_train": None, "n_test": 5, "width": 8
     },
     "training": {"lr": 0.1, "momentum": 0.0, "optimizer": "sgd"},
+    "importance_images": 1000,
     "contenders": {"EWC": {"grid": [[1.0], [10.0]], "width": None}},
     "seeds": [0, 1],
     "methods": {"EWC": METHOD},

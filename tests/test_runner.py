@@ -150,8 +150,23 @@ def test_another_computation_has_another_key(change):
 def test_another_training_has_another_key(monkeypatch):
     unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,),), (1000,))
     before = unit.key
-    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, training={**TINY.training, "lr": 0.2}))
+    for change in (
+        {"training": {**TINY.training, "lr": 0.2}},
+        {"curve_every": 3},
+        {"measure": experiments.active_units},
+    ):
+        monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, **change))
+        assert unit.key != before
+    monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
+    assert unit.key == before
+    monkeypatch.setattr(units, "N_IMPORTANCE", 10)
     assert unit.key != before
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_names_of_files_tell_contenders_apart(name):
+    contenders = [contender.name for contender in EXPERIMENTS[name].contenders]
+    assert len({units.slug(contender) for contender in contenders}) == len(contenders)
 
 
 def test_finished_units_are_not_computed_again(reference, monkeypatch):
