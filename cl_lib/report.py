@@ -8,29 +8,48 @@ import numpy as np
 
 from cl_lib import metrics, results
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.metrics import Interval
 
-OUR_BAR = "our bar; no number of the paper could be read"
+OUR_BAR = "our bar; no number of {} could be read"
+VERDICTS = ("reproduced", "partly", "not", "above", "not run")
+#: Keys of the bibliography that the claims name, as one would say them.
+WORKS = {
+    "aljundi2018mas": "Aljundi et al. (2018)",
+    "aljundi2019selfless": "Aljundi et al. (2019)",
+    "hsu2018reeval": "Hsu et al. (2018)",
+    "kirkpatrick2017ewc": "Kirkpatrick et al. (2017)",
+    "vandeven2022three": "van de Ven et al. (2022)",
+    "vandeven2025fisher": "van de Ven (2025)",
+    "wen2018ad": "Wen & Itti (2018)",
+    "zenke2017si": "Zenke et al. (2017)",
+}
 
 
 @dataclass(frozen=True)
 class Claim:
     """A number that somebody published, and where ours stands in a manifest.
 
-    ``ours`` takes the manifest's ``methods`` and returns ``{mean, low, high}``. ``at_most`` is for numbers
+    ``ours`` takes the manifest's ``methods``. ``at_most`` is for numbers
     that are failures, which are reproduced by being as low; ``is_bar`` for a gain that no paper states, which
     our mean must reach, its interval clear of 0. ``source`` is a key of the bibliography.
     """
 
-    text: str
+    group: str
+    what: str
     paper: float
     source: str
     where: str
     experiment: str
-    ours: Callable[[dict], dict[str, float]]
+    ours: Callable[[dict], Interval]
     at_most: bool = False
     is_bar: bool = False
 
-    def verdict(self, found: dict[str, float]) -> str:
+    @property
+    def text(self) -> str:
+        """The claim in one line."""
+        return f"{self.group}: {self.what}"
+
+    def verdict(self, found: Interval) -> str:
         """``reproduced`` where the interval reaches the number, ``partly`` at most five points below.
 
         ``above`` where all of the interval is more than five points better, hardly the same experiment.
@@ -38,53 +57,55 @@ class Claim:
         A bar is ``reproduced`` where the mean reaches it, ``partly`` below, both with the interval above 0.
         """
         if self.is_bar:
-            reached = "reproduced" if found["mean"] >= self.paper else "partly"
-            return reached if found["low"] > 0 else "not"
-        if not self.at_most and found["low"] > self.paper + 0.05:
+            reached = "reproduced" if found.mean >= self.paper else "partly"
+            return reached if found.low > 0 else "not"
+        if not self.at_most and found.low > self.paper + 0.05:
             return "above"
-        paper, low, high = (
-            round(value, 3) for value in (self.paper, found["low"], found["high"])
-        )  # as printed
+        paper, low, high = (round(value, 3) for value in (self.paper, found.low, found.high))  # as printed
         gap = low - paper if self.at_most else paper - high
         if gap <= 0:
             return "reproduced"
         return "partly" if gap <= 0.05 else "not"
 
 
-def average(method: str) -> Callable[[dict], dict[str, float]]:
+def average(method: str) -> Callable[[dict], Interval]:
     """Average accuracy after the last task."""
-    return lambda methods: methods[method]["average"]
+    return lambda methods: _stored(methods[method], methods[method]["average"])
 
 
-def final(method: str, task: int) -> Callable[[dict], dict[str, float]]:
+def final(method: str, task: int) -> Callable[[dict], Interval]:
     """Accuracy on a task after the last one."""
-    return lambda methods: methods[method]["final"][task]
+    return lambda methods: _stored(methods[method], methods[method]["final"][task])
 
 
-def learned(method: str, task: int) -> Callable[[dict], dict[str, float]]:
+def learned(method: str, task: int) -> Callable[[dict], Interval]:
     """Accuracy on a task right after learning it."""
-    return lambda methods: methods[method]["when_learned"][task]
+    return lambda methods: _stored(methods[method], methods[method]["when_learned"][task])
 
 
-def gain(method: str, over: str) -> Callable[[dict], dict[str, float]]:
+def gain(method: str, over: str) -> Callable[[dict], Interval]:
     """Paired difference of the average accuracies, seed by seed."""
 
-    def difference(methods: dict) -> dict[str, float]:
+    def difference(methods: dict) -> Interval:
         a, b = (np.array(methods[name]["average_by_seed"]) for name in (method, over))
-        found = metrics.interval(a - b)
-        return {"mean": found.mean, "low": found.low, "high": found.high}
+        return metrics.interval(a - b)
 
     return difference
 
 
+def _stored(line: dict, numbers: dict[str, float]) -> Interval:
+    """An interval of a manifest, which has them as :func:`cl_lib.metrics.interval` gives them."""
+    return Interval(**numbers, n=len(line["average_by_seed"]), method="t", level=0.95)
+
+
 def _split(scenario: str, method: str, paper: float, source: str, where: str, at_most: bool = False) -> Claim:
-    text = f"split MNIST, {scenario}-incremental, {method}"
-    return Claim(text, paper, source, where, f"split-mnist-{scenario}", average(method), at_most)
+    group, experiment = f"split MNIST, {scenario}-incremental", f"split-mnist-{scenario}"
+    return Claim(group, method, paper, source, where, experiment, average(method), at_most)
 
 
-def _selfless(width: int, text: str, bar: float, ours, is_bar: bool = False) -> Claim:
-    text = f"room for later tasks, {width} units: {text}"
-    return Claim(text, bar, "aljundi2019selfless", OUR_BAR, f"selfless-{width}", ours, is_bar=is_bar)
+def _selfless(width: int, what: str, bar: float, ours, is_bar: bool = False) -> Claim:
+    group = f"room for later tasks, {width} units"
+    return Claim(group, what, bar, "aljundi2019selfless", OUR_BAR, f"selfless-{width}", ours, is_bar=is_bar)
 
 
 #: The rows of the table.
@@ -92,7 +113,8 @@ def _selfless(width: int, text: str, bar: float, ours, is_bar: bool = False) -> 
 #: :meta hide-value:
 CLAIMS = (
     Claim(
-        "permuted MNIST, 10 tasks, EWC",
+        "permuted MNIST, 10 tasks",
+        "EWC",
         0.94,
         "kirkpatrick2017ewc",
         "number quoted in public benchmarks",
@@ -100,16 +122,20 @@ CLAIMS = (
         average("EWC"),
     ),
     Claim(
-        "permuted MNIST, 10 tasks, SI",
+        "permuted MNIST, 10 tasks",
+        "SI",
         0.9694,
         "zenke2017si",
         "the authors' stored results",
         "permuted-mnist",
         average("SI"),
     ),
-    Claim("permuted MNIST, 10 tasks, MAS", 0.95, "aljundi2018mas", OUR_BAR, "permuted-mnist", average("MAS")),
     Claim(
-        "permuted MNIST, 10 tasks, fine-tuning",
+        "permuted MNIST, 10 tasks", "MAS", 0.95, "aljundi2018mas", OUR_BAR, "permuted-mnist", average("MAS")
+    ),
+    Claim(
+        "permuted MNIST, 10 tasks",
+        "fine-tuning",
         0.5741,
         "zenke2017si",
         "the authors' stored results, c = 0",
@@ -127,7 +153,8 @@ CLAIMS = (
     _split("class", "SI", 0.1967, "hsu2018reeval", "Table 2, a failure", at_most=True),
     _split("class", "MAS", 0.1952, "hsu2018reeval", "Table 2, a failure", at_most=True),
     Claim(
-        "disjoint MNIST, task 1 when learned",
+        "disjoint MNIST",
+        "task 1 when learned",
         0.9924,
         "wen2018ad",
         "abstract",
@@ -135,7 +162,8 @@ CLAIMS = (
         learned("plain", 0),
     ),
     Claim(
-        "disjoint MNIST, task 1 after task 3, plain",
+        "disjoint MNIST",
+        "task 1 after task 3, plain",
         0.3295,
         "wen2018ad",
         "abstract",
@@ -144,7 +172,8 @@ CLAIMS = (
         at_most=True,
     ),
     Claim(
-        "disjoint MNIST, task 1 after task 3, EWC",
+        "disjoint MNIST",
+        "task 1 after task 3, EWC",
         0.4102,
         "wen2018ad",
         "abstract",
@@ -152,7 +181,8 @@ CLAIMS = (
         final("EWC", 0),
     ),
     Claim(
-        "disjoint MNIST, task 1 after task 3, AD + EWC",
+        "disjoint MNIST",
+        "task 1 after task 3, AD + EWC",
         0.9453,
         "wen2018ad",
         "abstract",
@@ -160,7 +190,8 @@ CLAIMS = (
         final("AD + EWC", 0),
     ),
     Claim(
-        "disjoint MNIST, mean of the three after task 3, AD + EWC",
+        "disjoint MNIST",
+        "mean after task 3, AD + EWC",
         0.94,
         "wen2018ad",
         OUR_BAR,
@@ -168,7 +199,8 @@ CLAIMS = (
         average("AD + EWC"),
     ),
     Claim(
-        "disjoint CIFAR-10, task 1 when learned",
+        "disjoint CIFAR-10",
+        "task 1 when learned",
         0.7010,
         "wen2018ad",
         "abstract",
@@ -176,7 +208,8 @@ CLAIMS = (
         learned("plain", 0),
     ),
     Claim(
-        "disjoint CIFAR-10, task 1 after task 3, AD + EWC",
+        "disjoint CIFAR-10",
+        "task 1 after task 3, AD + EWC",
         0.6773,
         "wen2018ad",
         "abstract",
@@ -189,7 +222,8 @@ CLAIMS = (
     _selfless(128, "SLNID above none", 0.01, gain("SLNID", "no regulariser"), is_bar=True),
     *(
         Claim(
-            f"split {dataset}, online EWC, Fisher: {ours}",
+            f"split {dataset}, online EWC",
+            f"Fisher: {ours}",
             numbers[dataset],
             "vandeven2025fisher",
             where,
@@ -215,7 +249,9 @@ def rows(root: Path | None = None) -> list[dict]:
     """One row for each claim, from the manifests alone."""
     found = []
     for claim in CLAIMS:
-        row = {"claim": claim.text, "paper": claim.paper, "source": claim.source, "where": claim.where}
+        row = {what: getattr(claim, what) for what in ("group", "what", "paper", "is_bar")}
+        work = WORKS[claim.source]
+        row["source"] = OUR_BAR.format(work) if claim.where == OUR_BAR else f"{work}, {claim.where}"
         try:
             manifest = results.load_manifest(claim.experiment, root=root)
         except FileNotFoundError:
@@ -245,10 +281,15 @@ def table(root: Path | None = None) -> str:
     """The reproduction table as Markdown."""
     lines = ["| claim | paper | source | ours | run | verdict |", "|---|---|---|---|---|---|"]
     for row in rows(root):
-        ours = row["ours"]
-        ours = "-" if ours is None else f"{ours['mean']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]"
-        source = f"{row['source']}, {row['where']}"
-        cells = (row["claim"], f"{row['paper']:.3f}", source, ours, row["run"], row["verdict"])
+        claim = f"{row['group']}: {row['what']}"
+        cells = (
+            claim,
+            f"{row['paper']:.3f}",
+            row["source"],
+            str(row["ours"] or "-"),
+            row["run"],
+            row["verdict"],
+        )
         lines.append(f"| {' | '.join(cells)} |")
     missing = sorted(set(EXPERIMENTS) - set(results.cached(root)))
     if missing:

@@ -456,6 +456,38 @@ def test_bars_refuse_what_is_not_one_number_a_replica():
         plots.bars({"EWC": EWC}, xlabel="accuracy")
 
 
+# --- beside
+
+
+def test_beside_draws_both_numbers_of_every_row():
+    one, two, three = (interval(EWC[k] / 2) for k in range(3))
+    groups = {
+        "first": {"a": (0.5, one, "good"), "b": (0.6, two, "bad")},
+        "second": {"a": (0.7, three, "good")},
+    }
+    looks = {"good": "task 1", "bad": "task 2"}
+    ax = plots.beside(groups, verdicts=looks, xlabel="accuracy", xlim=(0, 1)).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["first", "second"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "a"]
+    assert [text.get_position()[1] for text in ax.texts] == [0, 3] and list(ax.get_yticks()) == [1, 2, 4]
+    published, ours = ax.lines[::2], ax.lines[1::2]
+    assert [line.get_xdata()[0] for line in published] == [0.5, 0.6, 0.7]
+    assert [line.get_xdata()[0] for line in ours] == [one.mean, two.mean, three.mean]
+    colours = [plots.COLOURS[looks[verdict]] for verdict in ("good", "bad", "good")]
+    assert [line.get_color() for line in ours] == colours
+    for row, patch, found in zip((1, 2, 4), ax.patches, (one, two, three), strict=True):
+        assert patch.get_y() < row < patch.get_y() + patch.get_height()
+        assert (patch.get_x(), patch.get_x() + patch.get_width()) == pytest.approx((found.low, found.high))
+    [legend] = ax.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["good", "bad", "published"]
+
+
+def test_beside_refuses_a_verdict_without_a_look():
+    groups = {"first": {"a": (0.5, interval(EWC[0]), "ugly")}}
+    with pytest.raises(ValueError, match=r"'a' has the verdict 'ugly', but verdicts has \['good'\]"):
+        plots.beside(groups, verdicts={"good": "task 1"}, xlabel="accuracy")
+
+
 # --- landscape
 
 

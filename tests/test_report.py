@@ -18,9 +18,13 @@ def interval(low, mean, high):
     return {"mean": mean, "low": low, "high": high}
 
 
+def number(low, mean, high, n=2):
+    return metrics.Interval(mean, low, high, n, "t", 0.95)
+
+
 def claim(**changes):
     options = {"at_most": False, "is_bar": False} | changes
-    return Claim("a claim", 0.90, "wen2018ad", "abstract", "width", average("EWC"), **options)
+    return Claim("a group", "a claim", 0.90, "wen2018ad", "abstract", "width", average("EWC"), **options)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def claim(**changes):
     ],
 )
 def test_a_number_is_reproduced_where_the_interval_reaches_it(low, mean, high, verdict):
-    assert claim().verdict(interval(low, mean, high)) == verdict
+    assert claim().verdict(number(low, mean, high)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def test_a_number_is_reproduced_where_the_interval_reaches_it(low, mean, high, v
     ],
 )
 def test_a_failure_is_reproduced_by_being_as_low(low, mean, high, verdict):
-    assert claim(at_most=True).verdict(interval(low, mean, high)) == verdict
+    assert claim(at_most=True).verdict(number(low, mean, high)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,7 @@ def test_a_failure_is_reproduced_by_being_as_low(low, mean, high, verdict):
     ],
 )
 def test_a_bar_is_reached_by_the_mean_with_an_interval_above_zero(low, mean, high, verdict):
-    assert claim(is_bar=True).verdict(interval(low, mean, high)) == verdict
+    assert claim(is_bar=True).verdict(number(low, mean, high)) == verdict
 
 
 def test_where_ours_stands():
@@ -77,14 +81,14 @@ def test_where_ours_stands():
         },
         "b": {"average_by_seed": [0.49, 0.57, 0.68]},
     }
-    assert average("a")(methods) == interval(0.1, 0.2, 0.3)
-    assert final("a", 1)(methods) == interval(0.4, 0.5, 0.6)
-    assert learned("a", 0)(methods) == interval(0.5, 0.6, 0.7)
+    assert average("a")(methods) == number(0.1, 0.2, 0.3, n=3)
+    assert final("a", 1)(methods) == number(0.4, 0.5, 0.6, n=3)
+    assert learned("a", 0)(methods) == number(0.5, 0.6, 0.7, n=3)
     found = gain("a", "b")(methods)
-    assert found["mean"] == pytest.approx(0.02)
+    assert found.mean == pytest.approx(0.02)
     # Student's t with two degrees of freedom, 4.3027, times 0.01 / sqrt(3)
-    assert found["high"] - found["mean"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
-    assert found["low"] == pytest.approx(metrics.interval([0.01, 0.03, 0.02]).low)
+    assert found.high - found.mean == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
+    assert found.low == pytest.approx(metrics.interval([0.01, 0.03, 0.02]).low)
 
 
 def entry():
@@ -99,10 +103,32 @@ def test_a_claim_points_to_an_experiment_a_contender_a_task_and_a_work(row):
     for found in methods.values():
         for what in ("final", "when_learned"):
             found[what] *= N_TASKS.get(row.experiment, 5)
-    assert set(row.ours(methods)) == {"mean", "low", "high"}
-    assert row.source in KEYS
+    found = row.ours(methods)
+    assert found.low <= found.mean <= found.high and found.n == 2
+    assert row.source in KEYS and row.source in report.WORKS
     assert 0 < row.paper < 1 and row.where
     assert not (row.at_most and row.is_bar)
+
+
+@pytest.mark.parametrize("key, name", report.WORKS.items())
+def test_works_are_called_as_the_bibliography_has_them(key, name):
+    entry = (BOOK / "references.bib").read_text("utf8").split(f"{{{key},")[1].split("\n}")[0]
+    authors = re.search(r"author = \{(.*)\}", entry)[1].split(" and ")
+    surnames = [author.split(",")[0] for author in authors]
+    called = {1: surnames[0], 2: " & ".join(surnames)}.get(len(surnames), f"{surnames[0]} et al.")
+    assert name == f"{called} ({re.search(r'year = .(....)', entry)[1]})"
+
+
+def test_stored_intervals_are_read_as_they_were_made():
+    """Manifests have mean, low and high; what kind of interval they are is known to the code alone."""
+    manifest = results.load_manifest("permuted-mnist")["methods"]
+    for name, line in manifest.items():
+        expected = metrics.interval(line["average_by_seed"])
+        found = average(name)(manifest)
+        assert (found.n, found.method, found.level) == (expected.n, expected.method, expected.level)
+        assert (found.mean, found.low, found.high) == pytest.approx(
+            (expected.mean, expected.low, expected.high), abs=2e-6
+        )
 
 
 def test_claims_are_told_apart():
@@ -122,20 +148,20 @@ def test_the_table_is_made_from_the_manifests_alone(tmp_path):
     methods["SI"]["average"] = interval(0.93, 0.94, 0.95)
     methods["finetune"]["average"] = interval(0.7, 0.8, 0.9)
     manifest(tmp_path, "permuted-mnist", methods, epochs=2, n_train=5000, width=100)
-    rows = {row["claim"]: row for row in report.rows(tmp_path)}
-    assert len(rows) == len(CLAIMS)
+    rows = {f"{row['group']}: {row['what']}": row for row in report.rows(tmp_path)}
+    assert list(rows) == [claim.text for claim in CLAIMS]
+    assert set(verdict["verdict"] for verdict in rows.values()) <= set(report.VERDICTS)
     verdicts = {name: row["verdict"] for name, row in rows.items() if row["verdict"] != "not run"}
     assert verdicts == {
-        "permuted MNIST, 10 tasks, EWC": "reproduced",
-        "permuted MNIST, 10 tasks, SI": "partly",
-        "permuted MNIST, 10 tasks, MAS": "reproduced",
-        "permuted MNIST, 10 tasks, fine-tuning": "not",
+        "permuted MNIST, 10 tasks: EWC": "reproduced",
+        "permuted MNIST, 10 tasks: SI": "partly",
+        "permuted MNIST, 10 tasks: MAS": "reproduced",
+        "permuted MNIST, 10 tasks: fine-tuning": "not",
     }
     table = report.table(tmp_path).splitlines()
-    assert (
-        "| permuted MNIST, 10 tasks, EWC | 0.940 | kirkpatrick2017ewc, number quoted in public benchmarks "
-        in (table[2])
-    )
+    source = "Kirkpatrick et al. (2017), number quoted in public benchmarks"
+    assert table[2].startswith(f"| permuted MNIST, 10 tasks: EWC | 0.940 | {source} |")
+    assert "| our bar; no number of Aljundi et al. (2018) could be read |" in table[4]
     run = "cpu: 3 seeds, 2 passes over 5,000 images a task, width 100"
     assert table[2].endswith(f"| 0.935 [0.930, 0.945] | {run} | reproduced |")
     assert {line.count("|") for line in table[: len(CLAIMS) + 2]} == {7}
@@ -153,7 +179,7 @@ def test_a_run_over_all_images_names_no_number_of_them(tmp_path):
 
 def test_a_manifest_without_what_is_claimed_is_named(tmp_path):
     manifest(tmp_path, "permuted-mnist", {"SI": entry()}, epochs=2, n_train=5000, width=100)
-    message = "permuted-mnist has no 'EWC' for 'permuted MNIST, 10 tasks, EWC'; make it again"
+    message = "permuted-mnist has no 'EWC' for 'permuted MNIST, 10 tasks: EWC'; make it again"
     with pytest.raises(results.CorruptResult, match=message):
         report.rows(tmp_path)
 

@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cl_lib.plots.look import (
     COLOURS,
@@ -117,6 +118,50 @@ def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, a
     ax.set(xlabel=xlabel, xlim=xlim, ylim=(len(series) - 0.5, -0.5))
     ax.spines["left"].set_visible(False)
     ax.grid(visible=False, axis="y")
+    return ax.figure
+
+
+@style()
+def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
+    """Our numbers beside published ones: one row each, ours as a dot in its interval, the other upright.
+
+    Parameters
+    ----------
+    groups : dict
+        ``{title: {label: (published, Interval, verdict)}}``, drawn top to bottom.
+    verdicts : dict
+        ``{verdict: role}``: the role of :data:`COLOURS` that each verdict looks like, in the legend's order.
+    xlabel : str
+    xlim : (float, float), optional
+
+    Raises
+    ------
+    ValueError
+        For a verdict without a role.
+    """
+    looks = dict(zip(verdicts, looks_of(verdicts, verdicts), strict=True))
+    n_rows = sum(len(rows) + 1 for rows in given(groups).values())
+    ax = axes_for(None, WIDTH, 24 * n_rows + 90)
+    at, labels = 0, {}
+    for title, rows in groups.items():
+        ax.text(0.005, at, title, transform=ax.get_yaxis_transform(), va="center", weight="bold")
+        for row, (label, (published, ours, verdict)) in enumerate(rows.items(), at + 1):
+            if verdict not in looks:
+                raise ValueError(f"{label!r} has the verdict {verdict!r}, but verdicts has {list(looks)}.")
+            look, labels[row] = looks[verdict], label
+            ax.barh(row, ours.high - ours.low, left=ours.low, height=0.4, color=look.colour, alpha=0.4)
+            ax.plot([published] * 2, [row - 0.36, row + 0.36], color="black", linewidth=2.5)
+            ax.plot(ours.mean, row, look.marker, color=look.colour)
+        at += len(rows) + 1
+    ax.set_yticks(list(labels), list(labels.values()))
+    ax.set(xlabel=xlabel, xlim=xlim, ylim=(at - 0.4, -0.7))
+    ax.spines["left"].set_visible(False)
+    ax.grid(visible=False, axis="y")
+    entries = [Line2D([], [], color=v.colour, marker=v.marker, linestyle="") for v in looks.values()]
+    entries.append(Line2D([], [], marker="|", linestyle="", markersize=12, mec="black", mew=2.5))
+    ax.figure.legend(
+        entries, [*looks, "published"], loc="outside upper left", ncols=len(entries), handletextpad=0.2
+    )
     return ax.figure
 
 
