@@ -40,7 +40,7 @@ SERIES = {
     "MAS": Series("#00939c", "--", "^"),
     "local MAS": Series("#7d8a1e", _DENSE, "v"),
     "SLNID": Series("#d14a98", "-.", "h"),
-    "AD+EWC": Series("#d0433c", _LONG, "*"),
+    "AD+EWC": Series("#d0433c", _LONG, "X"),
 }
 SERIES["A"], SERIES["B"] = SERIES["task 1"], SERIES["task 2"]
 COLOURS = {role: series.colour for role, series in SERIES.items()}
