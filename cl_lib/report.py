@@ -50,7 +50,7 @@ class Claim:
         return f"{self.group}: {self.what}"
 
     def verdict(self, found: Interval) -> str:
-        """``reproduced`` where the interval reaches the number or lies above; ``partly`` up to five points below.
+        """``reproduced`` where the interval reaches the number or lies above, ``partly`` up to 0.05 below.
 
         ``above`` where all of the interval is more than five points better, hardly the same experiment.
 
