@@ -116,6 +116,7 @@ def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, a
         write_above(ax, x, name)
     ax.set_yticks(range(len(series)), list(series))
     ax.set(xlabel=xlabel, xlim=xlim, ylim=(len(series) - 0.5, -0.5))
+    ax.locator_params(axis="x", nbins=6)  # on a phone more would touch
     ax.spines["left"].set_visible(False)
     ax.grid(visible=False, axis="y")
     return ax.figure
