@@ -97,6 +97,8 @@ def _run(options: argparse.Namespace) -> int:
     profile = "quick" if options.quick else options.profile or ("full" if gpu else "cpu")
     names = list(EXPERIMENTS) if "all" in options.name else options.name
     for name in names:
+        runner.check_run(name, profile, options.seeds)
+    for name in names:
         path = runner.run(
             name,
             profile=profile,

@@ -19,7 +19,6 @@ from cl_lib.models import memory_units, row_in_use
 from cl_lib.per_sample import CHUNK, checked_input, evaluating, mean_in_parts
 
 LAYERS = (nn.Linear, nn.Conv2d)
-PROBE = 16  # samples on which the network's form is looked at
 
 
 def local_mas(
@@ -54,8 +53,8 @@ def local_mas(
     Raises
     ------
     ValueError
-        As :func:`cl_lib.importance.mas`, and for a network with parameters of another kind, shared ones, or
-        layers that are not called just once.
+        As :func:`cl_lib.importance.mas`, and for a network with parameters of another kind, shared ones,
+        layers that are not called just once, or logits that are not the last layer's output as it is.
 
     Notes
     -----
@@ -83,7 +82,7 @@ def population_local_mas(
     chunk = batch_size or max(1, largest // len(next(iter(params.values()))))
     with evaluating(model):
         x = checked_input(model, params, x, outputs=outputs)
-        _check_calls(model, layers, {name: p[0] for name, p in params.items()}, x[:PROBE])
+        _check_calls(model, layers, {name: p[0] for name, p in params.items()}, x[:1])
         return mean_in_parts(lambda p, xs, _: _sums(model, layers, p, xs, outputs), params, x, None, chunk)
 
 
@@ -171,8 +170,8 @@ def _check_calls(model, layers, params, x) -> None:
             raise _refusal(f"layer {name!r} is not called once, by position, with one row for each sample")
         if a.requires_grad:
             raise outside
-        calls[name] = z
-        return z.detach()
+        calls[name] = z.detach(), z._version
+        return calls[name][0]
 
     outside = _refusal("a layer's weight is used outside the layer as well")
     free = memory_units(model).values()
@@ -183,7 +182,9 @@ def _check_calls(model, layers, params, x) -> None:
         raise _refusal(f"layer {name!r} is never called")
     if logits.requires_grad:
         raise outside
-    if not torch.equal(list(calls.values())[-1], logits):
+    last, version = list(calls.values())[-1]
+    same = logits.shape == last.shape and logits.data_ptr() == last.data_ptr()
+    if not same or logits._version != version:  # another tensor, or changed in place
         raise _refusal("the logits are not the output of the last layer as it is")
 
 

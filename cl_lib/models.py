@@ -92,7 +92,8 @@ class MemoryMLP(MLP):
 
 def has_parts_by_task(network: nn.Module) -> bool:
     """Whether a network has an attribute ``task``, an index that says which of its parts are in use."""
-    return isinstance(getattr(network, "task", None), int)
+    task = getattr(network, "task", None)
+    return isinstance(task, int) and not isinstance(task, bool)
 
 
 def memory_units(model: nn.Module) -> dict[str, str]:

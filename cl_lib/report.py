@@ -269,9 +269,9 @@ def rows(root: Path | None = None) -> list[dict]:
     """One row for each claim, from the manifests alone."""
     found = []
     for claim in CLAIMS:
-        row = {what: getattr(claim, what) for what in ("group", "what", "paper", "is_bar")}
-        work = WORKS[claim.source]
-        row["source"] = OUR_BAR.format(work) if claim.where == OUR_BAR else f"{work}, {claim.where}"
+        work, own = WORKS[claim.source], claim.where == OUR_BAR
+        source = OUR_BAR.format(work) if own else f"{work}, {claim.where}"
+        row = {"group": claim.group, "what": claim.what, "paper": claim.paper, "own": own, "source": source}
         try:
             manifest = results.load_manifest(claim.experiment, root=root)
         except FileNotFoundError:
@@ -280,8 +280,9 @@ def rows(root: Path | None = None) -> list[dict]:
         try:
             ours = claim.ours(manifest["methods"])
         except (KeyError, IndexError) as error:
+            lacks = f"has no {error}" if isinstance(error, KeyError) else "has too few tasks"
             raise results.CorruptResult(
-                f"the manifest of {claim.experiment} has no {error} for {claim.text!r}; make it again "
+                f"the manifest of {claim.experiment} {lacks} for {claim.text!r}; make it again "
                 f"with: python -m cl_lib run {claim.experiment}"
             ) from None
         found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "run": _run(manifest)})

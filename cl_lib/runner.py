@@ -70,19 +70,14 @@ def run(
         For an unknown name, profile or device, fewer than two seeds, or a result there that holds more than
         this run would: a fuller profile, or more seeds.
     """
-    experiment = find(name)
-    if profile not in RUN_PROFILES:
-        raise ValueError(f"profile is {profile!r}, but must be one of {', '.join(RUN_PROFILES)}.")
-    budget = experiment.budgets[profile]
-    if seeds is not None:
-        if seeds < 2:
-            raise ValueError(f"seeds is {seeds}, but an interval needs 2 or more.")
-        budget = replace(budget, seeds=seeds)
+    root = root or results.folder()
+    check_run(name, profile, seeds, root=root)
     if scheduler is None:
         training_device(device)
-    root = root or results.folder()
+    experiment = EXPERIMENTS[name]
+    budget = experiment.budgets[profile]
+    budget = replace(budget, seeds=seeds or budget.seeds)
     path = (root / ".quick" if profile == "quick" else root) / name
-    _check_replaces(path, profile, budget)
     store = Store(root / ".units" / name)
     behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
@@ -95,6 +90,7 @@ def run(
         chosen = choose(experiment, profile, budget, searched)
         final = _finish(test_units(experiment, profile, budget, chosen), store, compute, bar)
     with FileLock(store.path / "result.lock"):
+        check_run(name, profile, seeds, root=root)  # another run may have ended since
         _write(path, experiment, profile, budget, behaviour, chosen, searched, final)
     return path
 
@@ -109,20 +105,36 @@ def find(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-def _check_replaces(path: Path, profile: str, budget: Budget) -> None:
-    """Refuse to put less in the place of more, unless that is stale."""
+def check_run(name: str, profile: str, seeds: int | None = None, *, root: Path | None = None) -> None:
+    """Refuse a run that cannot be, or that would put less in the place of more; quick results may always go.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or profile, or fewer than two seeds; and if the result there, unless it is stale,
+        is of a fuller profile, or of the same one with more seeds.
+    """
+    experiment = find(name)
+    if profile not in RUN_PROFILES:
+        raise ValueError(f"profile is {profile!r}, but must be one of {', '.join(RUN_PROFILES)}.")
+    if seeds is not None and seeds < 2:
+        raise ValueError(f"seeds is {seeds}, but an interval needs 2 or more.")
+    if profile == "quick":
+        return
+    root, wanted = root or results.folder(), seeds or experiment.budgets[profile].seeds
     try:
-        there = results.load_manifest(path.name, root=path.parent)
-        held, seeds, stale = there["profile"], len(there["seeds"]), there["stale"]
+        there = results.load_manifest(name, root=root)
+        held, n, stale = there["profile"], len(there["seeds"]), there["stale"]
     except (FileNotFoundError, results.CorruptResult, KeyError):
         return
-    fuller = RUN_PROFILES.index(held) < RUN_PROFILES.index(profile)
-    if not stale and (fuller or (held == profile and seeds > budget.seeds)):
-        raise ValueError(
-            f"{path} holds the profile {held} with {seeds} seeds; a run of the profile {profile} with "
-            f"{budget.seeds} seeds would replace it by less. Set CL_LIB_RESULTS to another folder, or delete "
-            "that one first."
-        )
+    fuller, more = RUN_PROFILES.index(held) < RUN_PROFILES.index(profile), held == profile and n > wanted
+    if stale or not (fuller or more):
+        return
+    way = f"Ask for --seeds {n}, set" if more else "Set"
+    raise ValueError(
+        f"{root / name} holds the profile {held} with {n} seeds; a run of the profile {profile} with "
+        f"{wanted} would replace it by less. {way} CL_LIB_RESULTS to another folder, or delete that one."
+    )
 
 
 @dataclass(frozen=True)

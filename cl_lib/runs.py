@@ -72,14 +72,14 @@ class Run:
 
     def at(self, strength: float) -> "Run":
         """The replicas that were trained with one strength (without the method's state)."""
-        chosen = np.flatnonzero(np.isclose(self.strength, strength, atol=0))
+        chosen = np.flatnonzero(np.isclose(self.strength, strength, rtol=1e-6, atol=0))
         if not len(chosen):
             known = ", ".join(f"{s:g}" for s in np.unique(self.strength))
             raise ValueError(f"strength is {strength!r}, but this run was trained with {known}.")
         if len(set(self.seeds[chosen])) < len(chosen):
             raise ValueError(
-                f"strength is {strength!r}, which was trained several times, beside other strengths of the "
-                f"other methods: replicas {chosen.tolist()}. Choose among these rows of run.accuracy."
+                f"strength is {strength!r}, with which several settings were trained: replicas "
+                f"{chosen.tolist()}. Choose among these rows of run.accuracy."
             )
         curves = self.curves and replace(self.curves, accuracy=self.curves.accuracy[chosen])
         return replace(

@@ -79,7 +79,7 @@ def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> Non
 def check_network(population: Population, x: Tensor, stream: Stream, method: Method) -> None:
     """Refuse a network that fits neither the stream nor the method, or that mixes the samples of a batch."""
     check_no_batch_statistics(population.network)
-    if method.mixes_tasks and has_parts_by_task(population.network):
+    if method.mixes_tasks and len(stream) > 1 and has_parts_by_task(population.network):
         raise ValueError(
             f"model has parts of its own for each task (its attribute task), but {type(method).__name__} "
             "trains on examples of several tasks in one step, which would all pass through the parts of one "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,6 +57,8 @@ class Store:
                 return twin
             today = run_twin(experiment)
             changed = differences(twin, today)
+            if not twin:
+                self.put_aside("Nothing says what code made these units.")
             for contender, found in changed.items():
                 why = f"The code behaves otherwise than when the units of {contender!r} were made"
                 self.put_aside(f"{why}: {'; '.join(found)}.", contender)
@@ -67,8 +70,9 @@ class Store:
 
     def put_aside(self, why: str, contender: str | None = None) -> None:
         """Move the units of a contender, or all, out of the way, into ``earlier``."""
-        name = "*" if contender is None else f"*-{slug(contender)}-{16 * '[0-9a-f]'}"
-        units = list(self.path.glob(f"{name}.npz"))
+        every = contender is None
+        mine = re.compile("" if every else rf"(search|test)-{re.escape(slug(contender))}-[0-9a-f]{{16}}\.npz")
+        units = [unit for unit in self.path.glob("*.npz") if mine.match(unit.name)]
         if not units:
             return
         aside = self.path / "earlier"

@@ -153,7 +153,8 @@ def from_tensors(
         Inputs ``(N, ...)``, floating point or uint8 (then divided by 255), and integer labels ``(N,)``.
     test, validation : list of (x, y), optional
         Where they are missing, one fifth (test) and one tenth (validation) of each task's training data
-        is held out, by a draw with a fixed seed.
+        is held out, by a draw with a fixed seed. One sample of each class stays in training, whatever is
+        drawn.
     scenario : {"domain", "task", "class"}
         ``domain``: labels are output indices. ``task``, ``class``: the distinct labels of each task,
         in rising order, become that task's own outputs.
@@ -248,8 +249,8 @@ def _hold_out(data: Split, share: float, t: int, part: str) -> tuple[Split, Spli
     held = may_go.nonzero().flatten()[: round(share * len(data))]
     if not len(held):
         raise ValueError(
-            f"train[{t}] has {len(data)} samples, too few to hold out a {part} set; "
-            f"give {part}=[(x, y), ...] yourself."
+            f"train[{t}] has {len(data)} samples of {len(y.unique())} classes, too few to hold out a "
+            f"{part} set and keep one sample of each class; give {part}=[(x, y), ...] yourself."
         )
     stays = torch.ones(len(data), dtype=torch.bool)
     stays[held] = False

@@ -61,7 +61,7 @@ class Unit:
             "stream": getattr(experiment.stream, "keywords", None),
             "width": self.width,
             "importance_images": N_IMPORTANCE,
-            "kept": [getattr(experiment.measure, "__name__", None), experiment.curve_every],
+            "kept": _kept_of(experiment) if self.stage == "test" else None,
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return f"{self.stage}-{slug(self.contender)}-{digest}"
@@ -86,6 +86,13 @@ class Unit:
         """Rough measure of its cost, for the estimate of the time that is left."""
         more = 3 if self.contender == "joint" else 1
         return self.n_replicas * self.budget.epochs * self.width * more
+
+
+def _kept_of(experiment: Experiment) -> list:
+    """What a final run keeps beside its accuracies, as a key can say it."""
+    measure = experiment.measure
+    function = getattr(measure, "func", measure)
+    return [getattr(function, "__name__", None), getattr(measure, "keywords", None), experiment.curve_every]
 
 
 def slug(contender: str) -> str:

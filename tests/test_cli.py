@@ -91,6 +91,19 @@ def test_verify_goes_on_past_a_damaged_result(call, run_once, tmp_path, monkeypa
     assert status == 1 and printed.startswith("width: damaged\n") and printed.endswith("tiny: fresh\n")
 
 
+def test_all_results_are_looked_at_before_the_first_run(call, monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("a run had begun"))
+    refused = {"tiny": None, "width": ValueError("it would replace more")}
+
+    def check(name, *_):
+        if refused[name]:
+            raise refused[name]
+
+    monkeypatch.setattr(runner, "check_run", check)
+    status, _, errors = call("run", "tiny", "width", "--device", "cpu")
+    assert status == 2 and "error: it would replace more" in errors
+
+
 def test_a_second_run_finds_everything_done(call, monkeypatch):
     monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("computed again"))
     status, printed, _ = call("run", "tiny", "--device", "cpu", "--profile", "cpu", "--seeds", "2")

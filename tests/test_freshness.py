@@ -113,6 +113,18 @@ def test_an_effect_is_a_distance_from_plain_training():
     assert twin["finetune"]["effect"] == 0
 
 
+def test_only_a_contenders_own_units_are_put_aside(tmp_path):
+    kept = store.Store(tmp_path)
+    names = ["EWC", "online EWC", "AD + EWC", "EWC, empirical"]
+    files = [f"{stage}-{units.slug(name)}-{16 * '0'}.npz" for stage in ("search", "test") for name in names]
+    for file in files:
+        results.write_atomically(tmp_path / file, b"")
+    kept.put_aside("the penalty was changed", "EWC")
+    assert {file.name for file in (tmp_path / "earlier").iterdir()} == {
+        f for f in files if "-EWC-0" in f and "n-EWC" not in f and "e-EWC" not in f and "D-EWC" not in f
+    }
+
+
 def test_small_changes_do_not_add_up(root, monkeypatch):
     kept = store.Store(root / ".units" / "tiny")
     first = kept.behaviour(TINY)

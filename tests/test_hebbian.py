@@ -171,6 +171,19 @@ def test_nothing_aliases_and_the_network_stays_as_it_was(name):
     assert same_bits(found, kept) and not any(value.requires_grad for value in found.values())
 
 
+def positive(layer):
+    """The layer with a bias so large that a ReLU after it changes no value."""
+    layer.bias.data.fill_(100.0)
+    return layer
+
+
+def test_networks_that_diverged_are_said_to_have():
+    model = build("mlp")
+    model.layers[1].weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="non-finite importance for 'layers.* probably diverged"):
+        local_mas(model, samples())
+
+
 class Gained(nn.Linear):
     """A linear layer with one parameter more."""
 
@@ -205,6 +218,8 @@ def grouped():
             "the logits are not the output",
         ),
         (lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU()), "the logits are not the output"),
+        (lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU(inplace=True)), "the logits are not the output"),
+        (lambda: nn.Sequential(positive(nn.Linear(6, 3)), nn.ReLU()), "the logits are not the output"),
         (lambda: nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)), "the logits are not the output"),
         (lambda: nn.Sequential(Gained(6, 4), nn.ReLU(), nn.Linear(4, 3)), "parameter '0.gain' belongs to no"),
         (grouped, "layer '1' is a convolution with groups"),

@@ -435,6 +435,12 @@ def test_method_refuses_inputs_that_are_no_function():
             ValueError,
             "parameter '1.bias' belongs to no",
         ),
+        (
+            MAS(1.0, scope="local"),
+            lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU()),
+            ValueError,
+            "the logits are not the output of the last layer as it is",
+        ),
     ],
 )
 def test_what_cannot_be_measured_fails_before_training(method, build, error, message, monkeypatch):

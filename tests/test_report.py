@@ -182,6 +182,25 @@ def test_a_manifest_without_what_is_claimed_is_named(tmp_path):
     message = "permuted-mnist has no 'EWC' for 'permuted MNIST, 10 tasks: EWC'; make it again"
     with pytest.raises(results.CorruptResult, match=message):
         report.rows(tmp_path)
+    lines = {name: entry() | {"final": []} for name in ("plain", "EWC", "AD + EWC")}
+    manifest(
+        tmp_path,
+        "permuted-mnist",
+        {c.name: entry() for c in EXPERIMENTS["permuted-mnist"].contenders},
+        epochs=2,
+        n_train=5000,
+        width=100,
+    )
+    manifest(tmp_path, "disjoint-mnist", lines, epochs=2, n_train=5000, width=100)
+    with pytest.raises(
+        results.CorruptResult, match="disjoint-mnist has too few tasks for 'disjoint MNIST: task"
+    ):
+        report.rows(tmp_path)
+
+
+def test_bars_of_our_own_are_told_from_published_numbers():
+    own = [row for row in report.rows() if row["own"]]
+    assert len(own) == 6 and all(row["source"].startswith("our bar; no number of ") for row in own)
 
 
 def test_an_empty_folder_gives_a_table_of_what_is_not_run(tmp_path):

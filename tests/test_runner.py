@@ -9,6 +9,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -150,17 +151,22 @@ def test_another_computation_has_another_key(change):
 def test_another_training_has_another_key(monkeypatch):
     unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,),), (1000,))
     before = unit.key
-    for change in (
-        {"training": {**TINY.training, "lr": 0.2}},
-        {"curve_every": 3},
-        {"measure": experiments.active_units},
-    ):
-        monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, **change))
-        assert unit.key != before
+    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, training={**TINY.training, "lr": 0.2}))
+    assert unit.key != before
     monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
-    assert unit.key == before
     monkeypatch.setattr(units, "N_IMPORTANCE", 10)
     assert unit.key != before
+
+
+def test_what_is_kept_is_in_the_key_of_final_runs_only(monkeypatch):
+    changes = [{}, {"curve_every": 3}, {"measure": experiments.active_units}]
+    changes += [{"measure": partial(experiments.active_units, layer=layer)} for layer in (0, 1)]
+    keys = {"search": set(), "test": set()}
+    for change in changes:
+        monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, **change))
+        for stage, found in keys.items():
+            found.add(units.Unit("tiny", "cpu", BUDGET, stage, "EWC", ((1.0,),), (1000,)).key)
+    assert {stage: len(found) for stage, found in keys.items()} == {"search": 1, "test": len(changes)}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -214,14 +220,37 @@ def test_less_does_not_replace_more(reference, tmp_path, monkeypatch):
     _, root = reference
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("work had begun"))
-    with pytest.raises(
-        ValueError, match="tiny holds the profile cpu with 3 seeds; .* 2 seeds would .*CL_LIB_RES"
-    ):
+    with pytest.raises(ValueError, match="cpu with 3 seeds; .* cpu with 2 would .* --seeds 3, set CL_LIB"):
         runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
     manifest = results.load_manifest("tiny", root=tmp_path)
     results.save_manifest(tmp_path / "tiny", manifest | {"profile": "full"})
     with pytest.raises(ValueError, match="holds the profile full .* replace it by less"):
         runner.run("tiny", profile="cpu", device="cpu", seeds=9, root=tmp_path)
+
+
+def test_less_does_not_replace_what_came_in_between(reference, tmp_path, monkeypatch):
+    _, root = reference
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tiny").rename(tmp_path / "later")
+    monkeypatch.setattr(runner, "choose", lambda *a: (come(), units.choose(*a))[1])
+
+    def come():
+        if (tmp_path / "later").exists():
+            (tmp_path / "later").rename(tmp_path / "tiny")
+
+    with pytest.raises(ValueError, match="would replace it by less"):
+        runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
+    assert len(results.load_manifest("tiny", root=tmp_path)["seeds"]) == 3
+
+
+def test_quick_results_may_always_go(tmp_path):
+    for seeds in (3, 2):
+        runner.run("tiny", profile="quick", device="cpu", seeds=seeds, root=tmp_path)
+
+
+@pytest.mark.parametrize("name", results.cached())
+def test_what_is_cached_can_be_made_again_as_declared(name):
+    runner.check_run(name, results.load_manifest(name)["profile"])
 
 
 def test_more_seeds_train_only_the_new_ones(reference, tmp_path, monkeypatch):

@@ -317,7 +317,8 @@ REFUSED = [
     (lambda: from_tensors([]), "the number of tasks in train is 0, but"),
     (lambda: from_tensors([pair()], test=[pair()] * 2), "test has 2 tasks, but train has 1"),
     (lambda: from_tensors([pair()] * 2, validation=[pair()]), "validation has 1 tasks, but"),
-    (lambda: from_tensors([pair(2)]), r"train\[0\] has 2 samples, too few to hold out a test set"),
+    (lambda: from_tensors([pair(2)]), r"train\[0\] has 2 samples of 2 classes, too few to hold out a test"),
+    (lambda: from_tensors([pair(10, range(10))]), "10 samples of 10 classes.* keep one sample of each class"),
     (lambda: from_tensors([pair(), pair(4)], test=[pair()] * 2), r"train\[1\].*validation=\["),
     (lambda: from_tensors([pair(), pair(shape=(4,))]), r"task 2: train inputs have.*\(3,\)"),
     (

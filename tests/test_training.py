@@ -320,13 +320,15 @@ def test_at_gives_the_replicas_of_one_strength():
 def test_at_does_not_mix_settings_that_share_a_strength():
     run = short(method=combine(EWC((1.0, 1.0, 2.0)), SLNID((0.1, 0.2, 0.2))), seeds=(3, 1))
     assert run.at(2.0).seeds.tolist() == [3, 1]
-    with pytest.raises(ValueError, match=r"strength is 1.0, which was trained several.*\[0, 1, 2, 3\]"):
+    with pytest.raises(ValueError, match=r"strength is 1.0, with which several settings.*\[0, 1, 2, 3\]"):
         run.at(1.0)
 
 
 def test_at_tells_tiny_strengths_apart():
-    run = short(method=EWC((0.0, 1e-9, 1e-12)))
-    assert [len(run.at(strength).seeds) for strength in (0.0, 1e-9, 1e-12)] == [1, 1, 1]
+    strengths = (0.0, 1e-9, 1e-12, 1.0, 1.00001)
+    run = short(method=EWC(strengths))
+    assert [len(run.at(strength).seeds) for strength in strengths] == [1] * 5
+    assert len(run.at(float(np.float32(1.00001))).seeds) == 1
 
 
 # What is left alone
@@ -583,6 +585,17 @@ def test_refuses(change, error, message, seeds, monkeypatch):
     monkeypatch.setattr(training._Trainer, "train", never)
     with pytest.raises(error, match=message):
         short(**({"seeds": seeds} | change))
+
+
+def test_parts_by_task_do_not_matter_where_there_is_one_task_or_no_index():
+    short(lambda: MemoryMLP(6, (5,), 3, n_tasks=1), ONE_TASK, Joint())
+
+    def flagged():
+        model = MLP(6, (5,), 3)
+        model.task = True
+        return model
+
+    short(flagged, method=Joint())
 
 
 @pytest.mark.parametrize("method", [Finetune(), Joint(), SLNID(0.1), combine(SLNID(0.1), EWC(1.0))])
