@@ -141,7 +141,7 @@ def _split(scenario: str) -> Experiment:
         ),
         budgets=_budgets(
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=400),
-            Budget(5, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=20),
+            Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=20),
         ),
         training=_ADAM,
     )
@@ -173,7 +173,7 @@ def _selfless(width: int) -> Experiment:
         contenders=selfless_methods(),
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(5, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
+            Budget(10, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -238,7 +238,7 @@ EXPERIMENTS = {
             budgets=_budgets(
                 Budget(10, 3, epochs=3, batch_size=128, n_train=None, n_test=None, width=100, chunk=30),
                 Budget(
-                    5,
+                    10,
                     2,
                     epochs=3,
                     batch_size=32,
@@ -261,7 +261,7 @@ EXPERIMENTS = {
             contenders=mas_inputs(),
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=256),
-                Budget(5, 2, epochs=4, batch_size=32, n_train=5000, n_test=2500, width=100, chunk=20),
+                Budget(10, 2, epochs=4, batch_size=32, n_train=5000, n_test=2500, width=100, chunk=20),
             ),
             training={**_SGD, "lr": 0.05},
             measure=class_accuracies,
@@ -271,7 +271,7 @@ EXPERIMENTS = {
             "Five Fishers on split MNIST",
             "mnist",
             mlp,
-            Budget(5, 2, epochs=3, batch_size=64, n_train=2000, n_test=1000, width=100, chunk=24),
+            Budget(10, 2, epochs=3, batch_size=64, n_train=2000, n_test=1000, width=100, chunk=24),
             Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
         ),
         _fisher(
