@@ -75,21 +75,28 @@ def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
     )
 
 
-def memory_methods() -> tuple[Contender, ...]:
-    """Memory units with EWC, each part alone, and two other directions (ablations)."""
-    lams, steps = (1e3, 1e4, 1e5), (0.01, 0.03, 0.1)
-    both = pairs(steps, lams)
+def memory_methods(*, wide: bool = False) -> tuple[Contender, ...]:
+    """Memory units with EWC, each part alone, and two other directions (ablations).
+
+    ``wide`` goes on beyond the ends of the grids, for streams on which the best strengths lay there.
+    """
+    lams, steps, strides = (1e3, 1e4, 1e5), (0.01, 0.03, 0.1), (2.0, 8.0, 30.0)
+    signed, plain = pairs(steps, lams), pairs(strides, lams)
+    if wide:
+        stiff = (*lams, 1e6)
+        signed += pairs(steps, (1e6,)) + pairs((0.3,), stiff)
+        plain += pairs(strides, (1e6,)) + pairs((0.5,), stiff)
 
     def with_ewc(direction: str) -> Callable[..., Method]:
         return lambda eps, lam: combine(AdversarialMemory(eps, direction=direction), ewc(lam))
 
     return (
         Contender("plain", Finetune),
-        Contender("EWC", ewc, powers(10, 100, *lams)),
-        Contender("AD alone", AdversarialMemory, powers(*steps)),
-        Contender("AD + EWC", with_ewc("adversarial"), both),
-        Contender("random + EWC", with_ewc("random"), both),
-        Contender("gradient + EWC", with_ewc("gradient"), pairs((2.0, 8.0, 30.0), lams)),
+        Contender("EWC", ewc, powers(10, 100, *lams, *(1e6, 1e7) * wide)),
+        Contender("AD alone", AdversarialMemory, powers(*steps, *(0.3,) * wide)),
+        Contender("AD + EWC", with_ewc("adversarial"), signed),
+        Contender("random + EWC", with_ewc("random"), signed),
+        Contender("gradient + EWC", with_ewc("gradient"), plain),
     )
 
 
