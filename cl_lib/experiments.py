@@ -113,12 +113,12 @@ _AUTHORS = {"lr": 0.01, "momentum": 0.9, "optimizer": "sgd"}
 _TWIN = Budget(2, 0, epochs=3, batch_size=16, n_train=300, n_test=180, width=16, n_tasks=3, max_width=32)
 
 
-def _budgets(full: Budget, cpu: Budget) -> dict[str, Budget]:
+def _budgets(full: Budget, cpu: Budget, quick_images: int = 1000) -> dict[str, Budget]:
     quick = replace(
         cpu,
         seeds=2,
         search_seeds=2,
-        n_train=min(1000, cpu.n_train or 1000),
+        n_train=min(quick_images, cpu.n_train or quick_images),
         n_test=500,
         epochs=1,
         grid_every=2,
@@ -182,7 +182,7 @@ def _selfless(width: int) -> Experiment:
     )
 
 
-def _fisher(name: str, title: str, dataset: str, network, cpu: Budget, full: Budget) -> Experiment:
+def _fisher(name: str, title: str, dataset: str, network, budgets: dict[str, Budget]) -> Experiment:
     return Experiment(
         name=name,
         title=title,
@@ -190,7 +190,7 @@ def _fisher(name: str, title: str, dataset: str, network, cpu: Budget, full: Bud
         stream=partial(grouped, n_tasks=5, scenario="task"),
         network=network,
         contenders=estimators(),
-        budgets=_budgets(full, cpu),
+        budgets=budgets,
         training=_ADAM,
     )
 
@@ -273,16 +273,21 @@ EXPERIMENTS = {
             "Five Fishers on split MNIST",
             "mnist",
             mlp,
-            Budget(10, 2, epochs=3, batch_size=64, n_train=2000, n_test=1000, width=100, chunk=24),
-            Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
+            _budgets(
+                Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
+                Budget(10, 2, epochs=3, batch_size=64, n_train=2000, n_test=1000, width=100, chunk=24),
+            ),
         ),
         _fisher(
             "fisher-split-cifar10",
             "Five Fishers on split CIFAR-10, a small convolutional network",
             "cifar-10",
             conv_net,
-            Budget(3, 2, epochs=3, batch_size=64, n_train=1000, n_test=1000, width=8, chunk=8),
-            Budget(3, 2, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
+            _budgets(
+                Budget(3, 2, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
+                Budget(3, 2, epochs=3, batch_size=64, n_train=1000, n_test=1000, width=8, chunk=8),
+                quick_images=200,
+            ),
         ),
     )
 }

@@ -131,14 +131,14 @@ def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
     groups : dict
         ``{title: {label: (published, Interval, verdict)}}``, drawn top to bottom.
     verdicts : dict
-        ``{verdict: role}``: the role of :data:`COLOURS` that each verdict looks like, in the legend's order.
+        ``{verdict: look}``: the key of ``SERIES`` that each verdict looks like, in the legend's order.
     xlabel : str
     xlim : (float, float), optional
 
     Raises
     ------
     ValueError
-        For a verdict without a role.
+        For a verdict without a look.
     """
     looks = dict(zip(verdicts, looks_of(verdicts, verdicts), strict=True))
     n_rows = sum(len(rows) + 1 for rows in given(groups).values())
