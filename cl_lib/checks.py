@@ -11,6 +11,12 @@ def is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
+def check_seed(seed: object) -> None:
+    """Refuse a seed that is no whole number."""
+    if not isinstance(seed, Integral):
+        raise TypeError(f"seed is {seed!r}, but must be a whole number.")
+
+
 def check_samples(x: Tensor, batch_size: int | None) -> None:
     """Refuse what is no tensor of samples, or empty."""
     check_tensor(x, "x")

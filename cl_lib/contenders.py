@@ -70,8 +70,8 @@ def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
         Contender("SI", SI, si_grid),
         Contender("MAS", mas, mas_grid),
         Contender("local MAS", local_mas, mas_grid),
-        Contender("LwF", LwF, powers(0.3, 1, 3, 10)),
-        Contender("replay", partial(Replay, per_task=200), powers(0.3, 1, 3)),
+        Contender("LwF", LwF, powers(0.1, 0.3, 1, 3, 10, 30)),
+        Contender("replay", partial(Replay, per_task=200), powers(0.1, 0.3, 1, 3, 10)),
     )
 
 

@@ -134,10 +134,10 @@ def _split(scenario: str) -> Experiment:
         stream=partial(grouped, n_tasks=5, scenario=scenario),
         network=mlp,
         contenders=all_methods(
-            powers(1e2, 1e3, 1e4, 1e5, 1e6),
-            powers(1, 10, 100, 1e3, 1e4),
+            powers(1e2, 1e3, 1e4, 1e5, 1e6, 1e7),
+            powers(1, 10, 100, 1e3, 1e4, 1e5),
             powers(0.01, 0.1, 1, 10),
-            powers(1e-2, 0.1, 1, 10),
+            powers(1e-2, 0.1, 1, 10, 100),
         ),
         budgets=_budgets(
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=400),
@@ -208,14 +208,14 @@ EXPERIMENTS = {
             stream=partial(permuted, n_tasks=10),
             network=mlp,
             contenders=all_methods(
-                powers(1, 3, 10, 30),
+                powers(0.3, 1, 3, 10, 30),
                 powers(0.03, 0.1, 0.3, 1),
                 powers(0.001, 0.003, 0.01, 0.03, 0.1),
                 powers(1e-3, 3e-3, 1e-2, 3e-2),
             ),
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=1000, chunk=30),
-                Budget(5, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=256, chunk=20),
+                Budget(10, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=256, chunk=20),
             ),
             training=_SGD,
         ),

@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
@@ -26,13 +27,18 @@ class Population:
     leaves : dict of Tensor
         The same memory, as what gradients are taken of. One replica is trained without its axis R,
         which spares the overhead of ``vmap``.
+    seeds : tuple of int
+        Of the networks; those of the replicas are these once for each strength.
     n_strengths : int
     """
 
-    def __init__(self, networks: Sequence[nn.Module], n_strengths: int = 1):
+    def __init__(
+        self, networks: Sequence[nn.Module], n_strengths: int = 1, *, seeds: Sequence[int] | None = None
+    ):
         stacked, buffers = stack_module_state(list(networks))
         _check_buffers(buffers)
         self.network = networks[0]
+        self.seeds = tuple(range(len(networks)) if seeds is None else seeds)
         self.n_strengths = n_strengths
         self.params: Params = {
             name: p.detach().repeat(n_strengths, *[1] * (p.ndim - 1)) for name, p in stacked.items()
@@ -52,6 +58,19 @@ class Population:
             if len(values) > 1
             else values.expand(self.size)
         )
+
+    def sources(self, seed: int) -> list[torch.Generator]:
+        """A source of random numbers for each of :attr:`seeds`, others for every other ``seed``."""
+        states = [np.random.SeedSequence([int(seed) % 2**64, own % 2**64]) for own in self.seeds]
+        return [torch.Generator().manual_seed(int(state.generate_state(1)[0])) for state in states]
+
+    def drawn(self, draw: Callable[[torch.Generator], Tensor], sources: list[torch.Generator]) -> Tensor:
+        """What ``draw`` takes from each seed's source, ``(R, ...)``: one draw for all strengths of a seed.
+
+        So a replica draws what it would draw alone.
+        """
+        found = torch.stack([draw(source) for source in sources])
+        return found.repeat(self.n_strengths, *[1] * (found.ndim - 1))
 
     def copy(self) -> Params:
         """The weights as they are now, ``(R, ...)``."""

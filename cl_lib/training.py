@@ -2,7 +2,8 @@
 
 Replicas (seeds, and values of a method's strength) are trained together, so that a number costs little
 more with an interval than without. Each replica has its own initial weights and its own order of
-samples, and ends where it would have ended alone.
+samples, and ends where it would have ended alone. (Dropout is the exception: its masks are drawn for all
+replicas at once.)
 """
 
 import math
@@ -101,7 +102,7 @@ def fit(
     strengths = np.atleast_1d(np.asarray(method.strength, dtype=float))
     place = training_device(device)
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
-    population = Population(networks, len(strengths))
+    population = Population(networks, len(strengths), seeds=seeds)
     tasks = [_on_device(task, place, dtype) for task in stream]
     check_network(population, tasks[0].train.x[:2], stream, method)
     trainer = _Trainer(
@@ -202,8 +203,8 @@ class _Trainer:
 
     def _shuffled(self, n: int) -> Tensor:
         """A fresh order of ``n`` samples for each replica, ``(R, n)``; each seed has its own."""
-        orders = torch.stack([torch.randperm(n, generator=g) for g in self.generators])
-        return orders.repeat(self.population.n_strengths, 1).to(self.tasks[0].train.x.device)
+        orders = self.population.drawn(lambda source: torch.randperm(n, generator=source), self.generators)
+        return orders.to(self.tasks[0].train.x.device)
 
     def _n_steps(self, t: int) -> int:
         n = sum(len(self.tasks[i].train) for i in self.method.tasks_seen(t))

@@ -60,8 +60,6 @@ def test_nothing_is_added_in_the_first_task(make):
 @every_method
 def test_replicas_end_where_they_would_have_ended_alone(make):
     together = short(make((0.1, 0.5)), seeds=(0, 1))
-    if make is Replay:  # each replica draws its own examples: a replica alone draws others
-        return
     for r, (strength, seed) in enumerate([(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]):
         alone = short(make(strength), seeds=(seed,))
         for name, p in alone.params.items():
@@ -131,10 +129,13 @@ def test_replayed_loss_against_a_loop():
     people, stream = population("task"), small_stream(2, "task")
     method = Replay(0.5, per_task=4)
     memory = method.after_task(None, people, stream[0])
-    state = memory.generator.get_state()
+    states = [source.get_state() for source in memory.drawing]
     found = method.extra_loss(memory, people, Batch(inputs(), None, []))
-    memory.generator.set_state(state)
-    index = torch.randint(4, (2, 7), generator=memory.generator)
+    index = []
+    for source, state in zip(memory.drawing, states, strict=True):
+        source.set_state(state)
+        index.append(torch.randint(4, (7,), generator=source))
+    assert not torch.equal(*index), "each seed practises examples of its own"
     for r in range(2):
         model = MLP(6, (5, 4), 6).to(F64)
         model.load_state_dict({key: p[r] for key, p in people.params.items()})
@@ -152,6 +153,14 @@ def test_memory_smaller_than_asked_for_keeps_all():
 def test_refuses_an_empty_memory(per_task):
     with pytest.raises(ValueError, match="per_task is .* whole number, 1 or more"):
         Replay(per_task=per_task)
+
+
+def test_another_seed_keeps_and_draws_others():
+    people, task = population(), small_stream()[0]
+    first, second = (Replay(per_task=9, seed=seed).after_task(None, people, task) for seed in (0, 1))
+    assert not torch.equal(first.x, second.x)
+    draws = [[int(torch.randint(10**9, (), generator=s)) for s in state.drawing] for state in (first, second)]
+    assert len({*draws[0], *draws[1]}) == 4
 
 
 def test_refuses_a_seed_that_is_none():

@@ -3,7 +3,7 @@
 import oracles
 import pytest
 import torch
-from oracles import F64, distance, loop_fisher, small_stream
+from oracles import F64, distance, loop_fisher, replica, small_stream
 from torch.nn import functional
 
 from cl_lib import EWC, MLP, MemoryMLP, fisher, fit
@@ -46,6 +46,22 @@ def test_units_move_as_in_an_ordinary_loop(direction, step):
     for r in range(2):
         expected = {name: p.detach() for name, p in loop(step, seed=r).named_parameters()}
         assert distance({name: p[r] for name, p in run.params.items()}, expected) < 1e-10
+
+
+@pytest.mark.parametrize("direction", ["adversarial", "random", "gradient"])
+def test_replicas_end_where_they_would_have_ended_alone(direction):
+    together = short(AdversarialMemory((0.01, 0.05), direction=direction), seeds=(3, 4))
+    for r, (step, seed) in enumerate([(0.01, 3), (0.01, 4), (0.05, 3), (0.05, 4)]):
+        alone = short(AdversarialMemory(step, direction=direction), seeds=(seed,))
+        assert distance({name: p[r] for name, p in together.params.items()}, replica(alone.params, 0)) < 1e-10
+
+
+def test_random_steps_differ_between_seeds_of_replicas_and_of_the_method():
+    one, other, third = (
+        short(AdversarialMemory(0.05, direction="random", seed=own), seeds=(seed,)).params["memory.0"]
+        for own, seed in ((0, 3), (0, 4), (1, 3))
+    )
+    assert not torch.equal(one, other) and not torch.equal(one, third)
 
 
 def test_random_steps_have_the_right_size_and_no_direction():
@@ -106,6 +122,7 @@ def test_without_steps_ad_plus_ewc_is_ewc():
     "make, error, message",
     [
         (lambda: AdversarialMemory(-1), ValueError, "strength is -1"),
+        (lambda: AdversarialMemory(1, seed=1.5), TypeError, "seed is 1.5, but must be a whole number"),
         (lambda: AdversarialMemory(1, direction="up"), ValueError, "direction is 'up', but must be one of"),
         (lambda: short(AdversarialMemory(1), lambda: MLP(6, (5,), 3)), TypeError, "use cl_lib.MemoryMLP"),
         (lambda: short(build=lambda: network(2)), ValueError, "n_tasks=2, but custom has 3 tasks"),

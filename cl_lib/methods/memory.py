@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cl_lib.checks import check_seed
 from cl_lib.methods.base import Method, Strength, check_strength
 from cl_lib.models import MemoryMLP
 from cl_lib.population import Params, Population
@@ -18,10 +19,10 @@ DIRECTIONS = ("adversarial", "random", "gradient")
 
 @dataclass(frozen=True)
 class Moving:
-    """The task whose memory units move, and the random numbers of the ``random`` direction."""
+    """The task whose memory units move, and each seed's random numbers for the ``random`` direction."""
 
     task: int
-    generator: torch.Generator
+    sources: list[torch.Generator]
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ class AdversarialMemory(Method):
         For ablations, ``random``: a random sign; ``gradient``: the gradient itself, a plainly trained bias of
         the task with the learning rate :math:`\varepsilon`.
     seed : int
-        Of the random signs.
+        Of the random signs, with the replica's own seed.
 
     Raises
     ------
     ValueError
         For a negative strength or an unknown direction.
     TypeError
-        If the network has no memory units.
+        For a seed that is no whole number; in training, if the network has no memory units.
     """
 
     strength: Strength
@@ -62,6 +63,7 @@ class AdversarialMemory(Method):
         check_strength(self.strength)
         if self.direction not in DIRECTIONS:
             raise ValueError(f"direction is {self.direction!r}, but must be one of {', '.join(DIRECTIONS)}.")
+        check_seed(self.seed)
 
     def begin_task(self, state: Moving | None, population: Population, task: Task) -> Moving:
         """From now on the units of this task move."""
@@ -70,8 +72,7 @@ class AdversarialMemory(Method):
             raise TypeError(
                 f"model is a {type(network).__name__}, which has no memory units; use cl_lib.MemoryMLP."
             )
-        generator = torch.Generator().manual_seed(self.seed) if state is None else state.generator
-        return Moving(network.task, generator)
+        return Moving(network.task, population.sources(self.seed) if state is None else state.sources)
 
     def add_gradient(self, state: Moving, population: Population, grads: Params) -> None:
         """Move the units of this task; the optimiser leaves them alone."""
@@ -79,13 +80,15 @@ class AdversarialMemory(Method):
         for name in grads:
             if name.startswith("memory."):
                 own = grads[name][:, state.task]
-                population.params[name][:, state.task] -= step[:, None] * self._along(own, state)
+                population.params[name][:, state.task] -= step[:, None] * self._along(own, state, population)
                 grads[name].zero_()
 
-    def _along(self, grad: Tensor, state: Moving) -> Tensor:
+    def _along(self, grad: Tensor, state: Moving, population: Population) -> Tensor:
         if self.direction == "gradient":
             return grad
         if self.direction == "adversarial":
             return grad.sign()
-        coins = torch.randint(2, grad.shape, generator=state.generator)
+        coins = population.drawn(
+            lambda source: torch.randint(2, grad.shape[1:], generator=source), state.sources
+        )
         return (2 * coins - 1).to(grad)
