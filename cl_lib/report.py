@@ -10,7 +10,7 @@ from cl_lib import metrics, results
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.metrics import Interval
 
-OUR_BAR = "our bar; no number of {} could be read"
+OUR_BAR = "our own target; we found no number of {}"
 VERDICTS = ("reproduced", "partly", "not", "above", "not run")
 #: Keys of the bibliography that the claims name, as one would say them.
 WORKS = {

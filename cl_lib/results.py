@@ -156,7 +156,7 @@ def describe(manifest: dict) -> str:
         f"{', '.join(manifest['devices'])}, {manifest['finished'][:10]}."
     )
     if ends := at_an_end(manifest):
-        text += f" Best at an end of the grid, so perhaps better beyond it: {', '.join(ends)}."
+        text += f" Best at an end of the grid, so perhaps better beyond it: {'; '.join(ends)}."
     if manifest["profile"] != "full":
         text += " A reduced run: the full one waits for a GPU."
     if manifest["stale"]:

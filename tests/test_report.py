@@ -161,7 +161,7 @@ def test_the_table_is_made_from_the_manifests_alone(tmp_path):
     table = report.table(tmp_path).splitlines()
     source = "Kirkpatrick et al. (2017), number quoted in public benchmarks"
     assert table[2].startswith(f"| permuted MNIST, 10 tasks: EWC | 0.940 | {source} |")
-    assert "| our bar; no number of Aljundi et al. (2018) could be read |" in table[4]
+    assert "| our own target; we found no number of Aljundi et al. (2018) |" in table[4]
     run = "cpu: 3 seeds, 2 passes over 5,000 images a task, width 100"
     assert table[2].endswith(f"| 0.935 [0.930, 0.945] | {run} | reproduced |")
     assert {line.count("|") for line in table[: len(CLAIMS) + 2]} == {7}
@@ -200,7 +200,7 @@ def test_a_manifest_without_what_is_claimed_is_named(tmp_path):
 
 def test_bars_of_our_own_are_told_from_published_numbers():
     own = [row for row in report.rows() if row["own"]]
-    assert len(own) == 6 and all(row["source"].startswith("our bar; no number of ") for row in own)
+    assert len(own) == 6 and all(row["source"].startswith("our own target; ") for row in own)
 
 
 def test_an_empty_folder_gives_a_table_of_what_is_not_run(tmp_path):

@@ -19,10 +19,10 @@ DIRECTIONS = ("adversarial", "random", "gradient")
 
 @dataclass(frozen=True)
 class Moving:
-    """The task whose memory units move, and each seed's random numbers for the ``random`` direction."""
+    """The task whose memory units move, and the random numbers of the ``random`` direction."""
 
     task: int
-    sources: list[torch.Generator]
+    generator: torch.Generator
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AdversarialMemory(Method):
         For ablations, ``random``: a random sign; ``gradient``: the gradient itself, a plainly trained bias of
         the task with the learning rate :math:`\varepsilon`.
     seed : int
-        Of the random signs, with the replica's own seed.
+        Of the random signs, which are drawn for all replicas at once: a replica alone draws others.
 
     Raises
     ------
@@ -72,7 +72,8 @@ class AdversarialMemory(Method):
             raise TypeError(
                 f"model is a {type(network).__name__}, which has no memory units; use cl_lib.MemoryMLP."
             )
-        return Moving(network.task, population.sources(self.seed) if state is None else state.sources)
+        generator = torch.Generator().manual_seed(int(self.seed)) if state is None else state.generator
+        return Moving(network.task, generator)
 
     def add_gradient(self, state: Moving, population: Population, grads: Params) -> None:
         """Move the units of this task; the optimiser leaves them alone."""
@@ -80,15 +81,13 @@ class AdversarialMemory(Method):
         for name in grads:
             if name.startswith("memory."):
                 own = grads[name][:, state.task]
-                population.params[name][:, state.task] -= step[:, None] * self._along(own, state, population)
+                population.params[name][:, state.task] -= step[:, None] * self._along(own, state)
                 grads[name].zero_()
 
-    def _along(self, grad: Tensor, state: Moving, population: Population) -> Tensor:
+    def _along(self, grad: Tensor, state: Moving) -> Tensor:
         if self.direction == "gradient":
             return grad
         if self.direction == "adversarial":
             return grad.sign()
-        coins = population.drawn(
-            lambda source: torch.randint(2, grad.shape[1:], generator=source), state.sources
-        )
+        coins = torch.randint(2, grad.shape, generator=state.generator)
         return (2 * coins - 1).to(grad)

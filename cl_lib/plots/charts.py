@@ -158,6 +158,7 @@ def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
     ax.set(xlabel=xlabel, xlim=xlim, ylim=(at - 0.4, -0.7))
     ax.spines["left"].set_visible(False)
     ax.grid(visible=False, axis="y")
+    ax.tick_params(labeltop=True)
     entries = [Line2D([], [], color=v.colour, marker=v.marker, linestyle="") for v in looks.values()]
     entries.append(Line2D([], [], marker="|", linestyle="", markersize=12, mec="black", mew=2.5))
     ax.figure.legend(
