@@ -60,7 +60,7 @@ class Population:
         )
 
     def sources(self, seed: int) -> list[torch.Generator]:
-        """A source of random numbers for each of :attr:`seeds`, others for every other ``seed``."""
+        """A source of random numbers for each of ``seeds``, others for every other ``seed``."""
         states = [np.random.SeedSequence([int(seed) % 2**64, own % 2**64]) for own in self.seeds]
         return [torch.Generator().manual_seed(int(state.generate_state(1)[0])) for state in states]
 
