@@ -1,6 +1,6 @@
 """Are cached results still what the code would produce? Decided by behaviour, not by reading the code.
 
-Every experiment has a twin of a few CPU seconds, :func:`cl_lib.units.run_twin`. Its numbers are stored in
+Every experiment has a twin of a few CPU seconds, :func:`cl_lib.twins.run_twin`. Its numbers are stored in
 the manifest; where running it again gives other numbers, the cached ones are stale too. A stale result
 fails :func:`check` unless its manifest says since when and why, and then the pages that use it say so.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from cl_lib import results
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import Store, code_digest
-from cl_lib.units import differences, run_twin
+from cl_lib.twins import differences, run_twin
 
 SCHEMA = "manifest.schema.json"
 

@@ -25,6 +25,7 @@ from cl_lib import metrics
 COLUMNS = ["method", "strength", "strength_2", "seed", "after_task", "on_task", "accuracy"]
 #: What lies beside the manifest.
 FILES = ("accuracy.csv", "search.csv", "arrays.npz")
+AND = "; "  # between the devices that made one replica, where it is not known which did
 DIGITS = 6  # of an accuracy in a file; a test set has at most 20,800 images
 
 

@@ -1,8 +1,9 @@
 """Run experiments so that nothing that was finished is lost, alone, side by side or on a cluster.
 
-Each unit is written atomically when it is done, under a name that says what was computed. A run looks
-for these files first, so one that was killed goes on where it stopped and ends with the same numbers.
-A lock for each unit lets several runs share the work; the system frees it when its holder dies.
+Each replica is written atomically when its unit is done, under a name that says what was computed. A run
+looks for these files first, so one that was killed goes on where it stopped and ends with the same numbers,
+and one that wants more seeds or strengths trains only these. A lock for each unit lets several runs share
+the work; the system frees it when its holder dies.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,8 @@ def run(
     budget = replace(budget, seeds=seeds or budget.seeds)
     path = (root / ".quick" if profile == "quick" else root) / name
     store = Store(root / ".units" / name)
+    with suppress(FileNotFoundError, results.CorruptResult, KeyError):
+        store.start_from(results.load(name, root=root), experiment)
     behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
@@ -175,43 +178,39 @@ class Cluster:
 
 
 def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm) -> dict[Unit, Outcome]:
-    """All outcomes: those that are there, those computed now, those that other runs finish."""
+    """The outcome of each replica: those that are there, are computed now, or are finished by other runs."""
     outcomes: dict[Unit, Outcome] = {}
 
-    def done(unit: Unit, outcome: Outcome) -> None:
-        outcomes[unit] = outcome
-        bar.update(unit.effort)
+    def done(found: dict[Unit, Outcome]) -> None:
+        bar.update(sum(replica.effort for replica in found))
+        outcomes.update(found)
 
-    while missing := [unit for unit in units if unit not in outcomes]:
+    while missing := [unit for unit in units if unit.without(outcomes)]:
         with ExitStack() as locks:
             mine, known = _claim(missing, store, compute.at_once, locks)
-            for unit, outcome in known.items():
-                done(unit, outcome)
+            come = {replica: outcome for replica, outcome in known.items() if replica not in outcomes}
+            done(come)
             for unit, outcome in compute(mine):
                 store.write(unit, outcome)
-                done(unit, outcome)
-        if not mine and not known:
+                done(dict(zip(unit.replicas(), outcome.split(), strict=True)))
+        if not mine and not come:
             time.sleep(WAIT)
-    return {unit: outcomes[unit] for unit in units}  # not in the order in which they came
+    return {replica: outcomes[replica] for unit in units for replica in unit.replicas()}
 
 
 def _claim(
     units: list[Unit], store: Store, at_once: int, locks: ExitStack
 ) -> tuple[list[Unit], dict[Unit, Outcome]]:
-    """Units to compute now, whose locks are held, and the outcomes that are there already."""
+    """What to compute now of units whose locks are held, and the outcomes that are there already."""
     mine, known = [], {}
     for unit in units:
-        outcome = store.read(unit)
-        if outcome is None and len(mine) < at_once:
-            try:
+        found = store.read(unit)
+        if unit.without(found) and len(mine) < at_once:
+            with suppress(Timeout):
                 locks.enter_context(store.lock(unit).acquire(blocking=False))
-            except Timeout:
-                continue
-            outcome = store.read(unit)  # it may have been finished since the first look
-            if outcome is None:
-                mine.append(unit)
-        if outcome is not None:
-            known[unit] = outcome
+                found = store.read(unit)  # some may have been finished since the first look
+                mine += unit.without(found)
+        known |= found
     return mine, known
 
 
@@ -243,7 +242,7 @@ def _write(
         **experiment.declaration(profile),
         "seeds": list(range(budget.seeds)),
         "methods": summary,
-        "devices": sorted({record["device"] for record in records}),
+        "devices": sorted({name for record in records for name in record["device"].split(results.AND)}),
         "compute_seconds": round(sum(record["seconds"] for record in records), 1),
         "peak_mib": max((record["peak_mib"] for record in records if record["peak_mib"]), default=None),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

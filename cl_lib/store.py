@@ -1,4 +1,4 @@
-"""Where finished units wait for the rest of their experiment: one file each, and a lock."""
+"""Where finished units wait for the rest of their experiment: one file for each replica."""
 
 import hashlib
 import json
@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
 from cl_lib import results
 from cl_lib.declarations import Experiment
-from cl_lib.results import CorruptResult
-from cl_lib.units import Outcome, Unit, differences, run_twin, slug
+from cl_lib.results import Cached, CorruptResult
+from cl_lib.twins import differences, run_twin
+from cl_lib.units import OF_A_UNIT, Outcome, Unit, slug
 
 
 @dataclass(frozen=True)
 class Store:
-    """Outcomes of units, one file each."""
+    """Outcomes of units, one file for each replica."""
 
     path: Path
 
-    def read(self, unit: Unit) -> Outcome | None:
-        """A finished outcome; a file that is damaged counts as not finished."""
-        file = self.path / f"{unit.key}.npz"
+    def read(self, unit: Unit) -> dict[Unit, Outcome]:
+        """The outcomes of a unit's finished replicas; a damaged file counts as not finished."""
+        return {r: outcome for r in unit.replicas() if (outcome := self._read_file(r)) is not None}
+
+    def _read_file(self, replica: Unit) -> Outcome | None:
+        file = self.path / f"{replica.key}.npz"
         if not file.is_file():
             return None
         try:
@@ -35,8 +40,9 @@ class Store:
             return None
 
     def write(self, unit: Unit, outcome: Outcome) -> None:
-        """Keep an outcome."""
-        results.write_atomically(self.path / f"{unit.key}.npz", outcome.pack())
+        """Keep an outcome, each replica for itself."""
+        for replica, own in zip(unit.replicas(), outcome.split(), strict=True):
+            results.write_atomically(self.path / f"{replica.key}.npz", own.pack())
 
     def lock(self, unit: Unit) -> FileLock:
         """The right to compute a unit; it ends with the process that has it."""
@@ -68,6 +74,19 @@ class Store:
             results.write_atomically(file, content.encode())
         return twin
 
+    def start_from(self, cached: Cached, experiment: Experiment) -> None:
+        """Fill a store that was never used with the replicas of a result, which need no second training."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "twin.json"
+        with FileLock(self.path / "twin.lock"):
+            found = {} if file.exists() else replicas_of(cached, experiment)
+            if not found:
+                return
+            for replica, outcome in found.items():
+                self.write(replica, outcome)
+            content = json.dumps({"code": None, "twin": cached.manifest["twin"]}, indent=1)
+            results.write_atomically(file, content.encode())
+
     def put_aside(self, why: str, contender: str | None = None) -> None:
         """Move the units of a contender, or all, out of the way, into ``earlier``."""
         every = contender is None
@@ -80,6 +99,49 @@ class Store:
         for unit in units:
             unit.replace(aside / unit.name)
         tqdm.write(f"{why}\nThey are in {aside} now, and are made again.")
+
+
+def replicas_of(cached: Cached, experiment: Experiment) -> dict[Unit, Outcome]:
+    """The replicas of a result as they were before they were put together, with an equal share of its time.
+
+    None if the result is stale, or was trained in another way than declared now.
+    """
+    manifest, profile = cached.manifest, cached.manifest["profile"]
+    if manifest["stale"] or _decisive(manifest) != _decisive(experiment.declaration(profile)):
+        return {}
+    budget, widths = experiment.budgets[profile], {c.name: c.width for c in experiment.lines(profile)}
+    units = {}
+    for stage, table in (("test", cached.accuracy), ("search", cached.search_table)):
+        for (name, *strengths, seed), rows in table.groupby(REPLICA, dropna=False):
+            if name in widths and manifest["contenders"][name]["width"] == widths[name]:
+                point = tuple(float(strength) for strength in strengths if not np.isnan(strength))
+                unit = Unit(experiment.name, profile, budget, stage, name, (point,), (int(seed),))
+                units[unit] = results.to_matrices(rows)
+    record = {
+        "device": results.AND.join(manifest["devices"]),
+        "seconds": round(manifest["compute_seconds"] / max(1, len(units)), 3),
+        "peak_mib": manifest["peak_mib"],
+    }
+    return {unit: Outcome(matrix, _arrays_of(cached, unit), record) for unit, matrix in units.items()}
+
+
+REPLICA = ["method", "strength", "strength_2", "seed"]
+
+
+def _decisive(declared: dict) -> list:
+    """The part of a declaration that decides the numbers of every replica."""
+    whole = [declared[what] for what in ("dataset", "training", "importance_images")]
+    return whole + [declared["budget"][what] for what in (*OF_A_UNIT, "width")]
+
+
+def _arrays_of(cached: Cached, replica: Unit) -> dict[str, np.ndarray]:
+    if replica.stage == "search":
+        return {}
+    at = [cached.manifest["seeds"].index(replica.seeds[0])]
+    own = {
+        name: what for name in cached.arrays if (what := name.removeprefix(f"{replica.contender}/")) != name
+    }
+    return {what: cached.arrays[name][at] for name, what in own.items()}
 
 
 def _read_twin(file: Path) -> tuple[str | None, dict]:

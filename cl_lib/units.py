@@ -1,7 +1,8 @@
 """Units of work of an experiment: what is trained at once, and what an interruption can lose.
 
 A unit is one method at some points of its grid, with some seeds. It is a pure function of its
-declaration, so it can run anywhere and again.
+declaration, so it can run anywhere and again. Each of its replicas is what it would be alone, and is kept
+under a name of its own: more seeds or more points of a grid leave what is there as it is.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
@@ -22,8 +23,8 @@ from cl_lib import metrics
 from cl_lib.data import Dataset, load
 from cl_lib.declarations import N_IMPORTANCE, Budget, Experiment, Point
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.methods import Finetune, Method
-from cl_lib.results import CorruptResult, load_arrays, pack_arrays
+from cl_lib.methods import Method
+from cl_lib.results import DIGITS, CorruptResult, load_arrays, pack_arrays
 from cl_lib.tasks import Stream
 from cl_lib.training import fit, training_device
 
@@ -81,6 +82,20 @@ class Unit:
         """Networks trained at once."""
         return len(self.points) * len(self.seeds)
 
+    def replicas(self) -> list["Unit"]:
+        """Each point with each seed as a unit of its own, in the order of the outcome."""
+        return [replace(self, points=(point,), seeds=(seed,)) for point in self.points for seed in self.seeds]
+
+    def without(self, known: Container["Unit"]) -> list["Unit"]:
+        """What is left if some replicas are known: points that lack the same seeds stay together."""
+        points_of: dict[tuple[int, ...], list[Point]] = {}
+        for point in self.points:
+            own = replace(self, points=(point,)).replicas()
+            lacking = tuple(replica.seeds[0] for replica in own if replica not in known)
+            points_of.setdefault(lacking, []).append(point)
+        points_of.pop((), None)
+        return [replace(self, points=tuple(points), seeds=seeds) for seeds, points in points_of.items()]
+
     @property
     def effort(self) -> float:
         """Rough measure of its cost, for the estimate of the time that is left."""
@@ -107,6 +122,15 @@ class Outcome:
     accuracy: np.ndarray
     arrays: dict[str, np.ndarray]
     record: dict
+
+    def split(self) -> list["Outcome"]:
+        """The outcome of each replica, with an equal share of the time."""
+        n = len(self.accuracy)
+        record = self.record | {"seconds": round(self.record["seconds"] / n, 3)}
+        return [
+            Outcome(self.accuracy[[r]], {what: array[[r]] for what, array in self.arrays.items()}, record)
+            for r in range(n)
+        ]
 
     def pack(self) -> bytes:
         """As bytes: an NPZ file behind its SHA-256."""
@@ -138,9 +162,8 @@ def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[U
 
 
 def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point]) -> list[Unit]:
-    """The final runs, each contender at its chosen point; seeds beyond the usual ones lie in other units."""
-    wanted, usual = tuple(range(budget.seeds)), experiment.budgets[profile].seeds
-    groups = _chunks(wanted[:usual], budget.chunk) + _chunks(wanted[usual:], budget.chunk)
+    """The final runs, each contender at its chosen point."""
+    groups = _chunks(tuple(range(budget.seeds)), budget.chunk)
     return [
         Unit(experiment.name, profile, budget, "test", contender.name, (chosen[contender.name],), seeds)
         for contender in experiment.lines(profile)
@@ -156,15 +179,18 @@ def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[
     FloatingPointError
         If a contender diverged at every point of its grid.
     """
-    chosen = {c.name: c.candidates(budget)[0] for c in experiment.lines(profile)}
-    best = dict.fromkeys(chosen, -np.inf)
+    scores: dict[str, dict[Point, list[float]]] = {}
     for unit, outcome in outcomes.items():
-        scores = metrics.average_accuracy(outcome.accuracy).reshape(len(unit.points), -1).mean(1)
-        for point, score in zip(unit.points, scores, strict=True):
-            if score > best[unit.contender]:
-                chosen[unit.contender], best[unit.contender] = point, score
-    if lost := sorted({unit.contender for unit in outcomes if best[unit.contender] == -np.inf}):
-        raise FloatingPointError(f"{', '.join(lost)} diverged at every strength of the grid; lower them.")
+        of_points = metrics.average_accuracy(outcome.accuracy).reshape(len(unit.points), -1)
+        for point, found in zip(unit.points, of_points, strict=True):
+            scores.setdefault(unit.contender, {}).setdefault(point, []).extend(found)
+    chosen = {c.name: c.candidates(budget)[0] for c in experiment.lines(profile)}
+    for contender, found in scores.items():
+        means = {point: np.mean(of_seeds) for point, of_seeds in found.items()}
+        finite = {point: mean for point, mean in means.items() if np.isfinite(mean)}
+        if not finite:
+            raise FloatingPointError(f"{contender} diverged at every strength of its grid; lower them.")
+        chosen[contender] = max(finite, key=finite.get)
     return chosen
 
 
@@ -179,8 +205,8 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
     with _ONE_AT_A_TIME:
         started = time.perf_counter()
         try:
-            run, arrays, used = _train(unit, device)
-            accuracy = run.accuracy
+            run, arrays, used = train(unit, device)
+            accuracy = np.round(run.accuracy, DIGITS)
         except FloatingPointError:
             if unit.stage != "search":
                 raise
@@ -192,7 +218,7 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def _train(unit: Unit, device: str, method: Method | None = None):
+def train(unit: Unit, device: str, method: Method | None = None):
     """The run of a unit, what is kept of it, and its device; ``method`` is for another than its own."""
     experiment = EXPERIMENTS[unit.experiment]
     searching = unit.stage == "search"
@@ -235,7 +261,8 @@ def _point_by_point(unit: Unit, device: str) -> np.ndarray:
     parts = []
     for point in unit.points:
         try:
-            parts.append(_train(replace(unit, points=(point,)), device)[0].accuracy)
+            run, _, _ = train(replace(unit, points=(point,)), device)
+            parts.append(np.round(run.accuracy, DIGITS))
         except FloatingPointError:
             parts.append(np.full((len(unit.seeds), n_tasks, n_tasks), np.nan))
     return np.concatenate(parts)
@@ -276,60 +303,3 @@ def _dataset(name: str) -> Dataset:
 
 def _chunks(items: tuple, size: int) -> list[tuple]:
     return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-# Twins
-
-
-def twin_units(experiment: Experiment) -> Iterator[Unit]:
-    """A few seconds of the same experiment, on digits: each contender at the middle of its grid."""
-    budget = experiment.budgets["twin"]
-    seeds = tuple(range(budget.seeds))
-    for contender in experiment.lines("twin"):
-        point = contender.grid[len(contender.grid) // 2]
-        yield Unit(experiment.name, "twin", budget, "test", contender.name, (point,), seeds)
-
-
-def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
-    """How the experiment's code behaves.
-
-    For each contender an accuracy, the size of the weights, and the method's effect: how far from the end
-    of plain training its weights end (root mean square, the same seeds).
-    """
-    behaviour, plain = {}, {}
-    for unit in twin_units(experiment):
-        if unit.width not in plain:
-            plain[unit.width] = _train(unit, "cpu", Finetune())[0].params
-        run, arrays, _ = _train(unit, "cpu")
-        moved = [(run.params[name] - there).square().mean() for name, there in plain[unit.width].items()]
-        behaviour[unit.contender] = {
-            "accuracy": round(float(run.accuracy.mean()), 6),
-            "weight_size": round(float(arrays["weight_size"].mean()), 8),
-            "effect": round(float(torch.stack(moved).mean().sqrt()), 8),
-        }
-    return behaviour
-
-
-#: An effect below this, in units of a weight, counts as none.
-NO_EFFECT = 2e-5
-
-
-def differences(
-    stored: dict, found: dict, *, accuracy: float = 0.02, weight_size: float = 1e-3, effect: float = 0.1
-) -> dict[str, list[str]]:
-    """What differs between two behaviours, by contender.
-
-    Accuracies are compared in points, sizes of weights and effects relatively.
-    """
-    lines = {name: ["only in one of both"] for name in sorted(stored.keys() ^ found.keys())}
-    for name in sorted(stored.keys() & found.keys()):
-        old, new, differs = stored[name], found[name], []
-        if abs(old["accuracy"] - new["accuracy"]) > accuracy:
-            differs.append(f"accuracy {old['accuracy']:.4f}, now {new['accuracy']:.4f}")
-        if abs(old["weight_size"] - new["weight_size"]) > weight_size * old["weight_size"]:
-            differs.append(f"size of weights {old['weight_size']:.6g}, now {new['weight_size']:.6g}")
-        if abs(old["effect"] - new["effect"]) > effect * old["effect"] + NO_EFFECT:
-            differs.append(f"effect on the weights {old['effect']:.3g}, now {new['effect']:.3g}")
-        if differs:
-            lines[name] = differs
-    return lines

@@ -9,7 +9,7 @@ import pytest
 import tiny_experiment
 from conftest import ROOT
 
-from cl_lib import EWC, Finetune, fit, freshness, results, runner, store, units
+from cl_lib import EWC, Finetune, fit, freshness, results, runner, store, twins, units
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS, mlp
 
@@ -71,13 +71,13 @@ def test_differences_by_hand():
     same = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01}
     stored = {"a": same, "b": same}
     found = {"a": {"accuracy": 0.53, "weight_size": 2.001, "effect": 0.0109}, "c": same}
-    assert units.differences(stored, found) == {
+    assert twins.differences(stored, found) == {
         "b": ["only in one of both"],
         "c": ["only in one of both"],
         "a": ["accuracy 0.5000, now 0.5300"],
     }
     found["a"] = same | {"weight_size": 2.003, "effect": 0.0088}
-    assert units.differences(stored, found)["a"] == [
+    assert twins.differences(stored, found)["a"] == [
         "size of weights 2, now 2.003",
         "effect on the weights 0.01, now 0.0088",
     ]
@@ -93,13 +93,13 @@ def test_a_method_that_has_stopped_working_is_seen_in_every_twin():
             if method.split(",")[0] in plain:
                 assert effect == 0
             else:
-                assert effect > 4 * units.NO_EFFECT, (name, method)
+                assert effect > 4 * twins.NO_EFFECT, (name, method)
                 gone = {method: twin[method] | {"effect": 0.0}}
-                assert units.differences({method: twin[method]}, gone)
+                assert twins.differences({method: twin[method]}, gone)
 
 
 def test_an_effect_is_a_distance_from_plain_training():
-    twin = units.run_twin(TINY)
+    twin = twins.run_twin(TINY)
     budget = {"epochs": 1, "batch_size": 32, "seeds": (0, 1, 2), "progress": False, **TINY.training}
     stream = TINY.stream(load("digits"), tiny_experiment.BUDGET, 0)
 
@@ -141,7 +141,7 @@ def test_units_without_a_sound_twin_are_not_used(root, content):
     kept.write(unit, units.run_unit(unit, "cpu"))
     (kept.path / "twin.json").write_text(content)
     kept.behaviour(TINY)
-    assert kept.read(unit) is None
+    assert not kept.read(unit)
 
 
 def test_stale_results_are_not_made_again_from_their_old_units(root):
@@ -149,7 +149,7 @@ def test_stale_results_are_not_made_again_from_their_old_units(root):
     unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
     kept.write(unit, units.run_unit(unit, "cpu"))
     freshness.mark_stale("tiny", "the penalty was wrong", root=root)
-    assert kept.read(unit) is None
+    assert not kept.read(unit)
 
 
 def test_a_contender_more_or_less_is_a_change(root):
@@ -245,7 +245,7 @@ def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, ca
 
     monkeypatch.setattr(store, "code_digest", lambda: "a comment was added")
     assert kept.behaviour(TINY) == twin
-    assert kept.read(unit) is not None
+    assert kept.read(unit)
 
     slightly = twin["L2"]["accuracy"] + 0.001
     other = {
@@ -257,8 +257,8 @@ def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, ca
     assert kept.behaviour(TINY) == twin  # the twin runs only where the code has changed
     monkeypatch.setattr(store, "code_digest", lambda: "the penalty was changed")
     assert kept.behaviour(TINY) == twin | {"EWC": other["EWC"]}
-    assert kept.read(unit) is None and kept.read(another) is not None
-    assert (kept.path / "earlier" / f"{unit.key}.npz").is_file()
+    assert not kept.read(unit) and kept.read(another)
+    assert all((kept.path / "earlier" / f"{replica.key}.npz").is_file() for replica in unit.replicas())
     assert "The code behaves otherwise than when the units of 'EWC' were made" in capsys.readouterr().out
 
 

@@ -16,7 +16,7 @@ import pytest
 import tiny_experiment
 import torch
 
-from cl_lib import declarations, experiments, fit, metrics, results, runner, streams, units
+from cl_lib import declarations, experiments, fit, metrics, results, runner, streams, twins, units
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import EWC
@@ -187,19 +187,33 @@ def test_finished_units_are_not_computed_again(reference, monkeypatch):
     assert again.accuracy.equals(cached.accuracy) and again.search_table.equals(cached.search_table)
 
 
-def test_a_damaged_unit_is_made_again(reference, tmp_path, capsys):
+def test_a_damaged_replica_is_made_again_and_no_other(tmp_path, capsys):
     store = runner.Store(tmp_path)
     unit = units.search_units(TINY, "cpu", BUDGET)[0]
     outcome = units.run_unit(unit, "cpu")
     store.write(unit, outcome)
-    np.testing.assert_array_equal(store.read(unit).accuracy, outcome.accuracy)
-    file = tmp_path / f"{unit.key}.npz"
+    kept = [store.read(unit)[replica].accuracy for replica in unit.replicas()]
+    np.testing.assert_array_equal(np.concatenate(kept), outcome.accuracy)
+    *others, replica = unit.replicas()
+    file = tmp_path / f"{replica.key}.npz"
     content = file.read_bytes()
     for damaged in (b"", content[: len(content) // 2], content[:60] + b"\xff\x00\xff" + content[63:]):
         file.write_bytes(damaged)
-        assert store.read(unit) is None
+        assert list(store.read(unit)) == others
         assert not file.exists()
     assert "is damaged and is made again" in capsys.readouterr().out
+
+
+def test_what_is_left_of_a_unit():
+    unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,), (2.0,), (3.0,)), (7, 8))
+    assert [(r.points[0], r.seeds[0]) for r in unit.replicas()] == [
+        ((1.0,), 7), ((1.0,), 8), ((2.0,), 7), ((2.0,), 8), ((3.0,), 7), ((3.0,), 8)
+    ]  # fmt: skip
+    assert unit.without([]) == [unit]
+    assert unit.without(unit.replicas()) == []
+    _, of_first, _, _, *of_last = unit.replicas()
+    left = unit.without([of_first, *of_last])
+    assert left == [replace(unit, points=((1.0,),), seeds=(7,)), replace(unit, points=((2.0,),))]
 
 
 def test_quick_results_lie_apart(tmp_path):
@@ -253,22 +267,85 @@ def test_what_is_cached_can_be_made_again_as_declared(name):
     runner.check_run(name, results.load_manifest(name)["profile"])
 
 
-def test_more_seeds_train_only_the_new_ones(reference, tmp_path, monkeypatch):
-    cached, root = reference
-    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+def what_is_trained(monkeypatch):
+    """Unit by unit, while the runner works."""
     trained = []
 
     def spy(unit, device):
-        trained.append((unit.stage, unit.seeds))
+        trained.append(unit)
         return units.run_unit(unit, device)
 
     monkeypatch.setattr(runner, "run_unit", spy)
-    runner.run("tiny", profile="cpu", device="cpu", seeds=5, root=tmp_path)
-    assert set(trained) == {("test", (3, 4))} and len(trained) == len(TINY.contenders)
+    return trained
+
+
+@pytest.mark.parametrize("what", ["", "tiny"], ids=["all that a run left", "the result alone"])
+def test_more_seeds_train_only_the_new_ones(what, reference, tmp_path, monkeypatch):
+    cached, root = reference
+    shutil.copytree(root / what, tmp_path / what, dirs_exist_ok=True)
+    trained = what_is_trained(monkeypatch)
+    for seeds, new in ((4, [3]), (6, [4, 5])):
+        trained.clear()
+        runner.run("tiny", profile="cpu", device="cpu", seeds=seeds, root=tmp_path)
+        replicas = [replica for unit in trained for replica in unit.replicas()]
+        assert {replica.stage for replica in replicas} == {"test"}
+        assert sorted(replica.seeds[0] for replica in replicas) == sorted(new * len(TINY.contenders))
     more = results.load("tiny", root=tmp_path)
-    assert more.manifest["seeds"] == list(range(5))
+    assert more.manifest["seeds"] == list(range(6))
     for name in more.methods:
         np.testing.assert_array_equal(more.matrix(name)[:3], cached.matrix(name))
+
+
+def test_a_result_is_put_together_again_from_its_own_files(reference, tmp_path, monkeypatch):
+    _, root = reference
+    experiment = replace(TINY, curve_every=2, measure=experiments.active_units)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    before = {file: (tmp_path / "tiny" / file).read_bytes() for file in results.FILES}
+    assert before["accuracy.csv"] == (root / "tiny" / "accuracy.csv").read_bytes()
+    shutil.rmtree(tmp_path / ".units")
+    monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("it was trained again"))
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert {file: (tmp_path / "tiny" / file).read_bytes() for file in results.FILES} == before
+
+
+@pytest.mark.parametrize(
+    "change, left",
+    [
+        (lambda m: m.update(stale={"since": "2026-01-01", "why": "a mistake"}), set()),
+        (lambda m: m["training"].update(lr=0.2), set()),
+        (lambda m: m["budget"].update(width=9), set()),
+        (lambda m: m["budget"].update(epochs=9), set()),
+        (lambda m: m["contenders"]["EWC"].update(width=9), {"finetune", "L2"}),
+        (lambda m: m["twin"]["EWC"].update(accuracy=0.9), {"finetune", "L2"}),
+        (lambda m: m.pop("devices"), set()),
+    ],
+)
+def test_what_a_result_had_otherwise_is_trained_again(change, left, reference, tmp_path, monkeypatch):
+    _, root = reference
+    shutil.copytree(root / "tiny", tmp_path / "tiny")
+    manifest = results.load_manifest("tiny", root=tmp_path)
+    change(manifest)
+    results.save_manifest(tmp_path / "tiny", manifest)
+    trained = what_is_trained(monkeypatch)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert {c.name for c in TINY.contenders} - {unit.contender for unit in trained} == left
+    assert files_of(tmp_path) == files_of(root)
+
+
+def test_a_longer_grid_trains_only_the_new_strengths(reference, tmp_path, monkeypatch):
+    cached, root = reference
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    longer = replace(TINY.contender("EWC"), grid=declarations.powers(0.5, 1, 10, 30, 100))
+    contenders = (TINY.contender("finetune"), longer, TINY.contender("L2"))
+    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, contenders=contenders))
+    trained = what_is_trained(monkeypatch)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    searched = [unit for unit in trained if unit.stage == "search"]
+    assert sorted(point for unit in searched for point in unit.points) == [(0.5,), (30.0,)]
+    strengths, scores = results.load("tiny", root=tmp_path).search("EWC")
+    assert strengths[:, 0].tolist() == [0.5, 1, 10, 30, 100]
+    np.testing.assert_array_equal(scores[[1, 2, 4]], cached.search("EWC")[1])
 
 
 def test_an_unknown_experiment_is_refused():
@@ -348,7 +425,7 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_
         if not written:  # the first result is here, others are under way
             victim = next(iter(cluster.workers.values()))
             victim.process.process.kill()
-        written.append(unit.key)
+        written.extend(replica.key for replica in unit.replicas())
         write(store, unit, outcome)
 
     monkeypatch.setattr(runner.Store, "write", note)
@@ -399,9 +476,9 @@ def test_an_experiment_is_declared_in_full(name):
 
 def test_every_method_of_an_experiment_trains_as_its_twin():
     experiment = replace(EXPERIMENTS["mas-inputs"], curve_every=5)
-    behaviour = units.run_twin(experiment)
+    behaviour = twins.run_twin(experiment)
     assert set(behaviour) == {c.name for c in experiment.contenders}
-    assert behaviour == units.run_twin(experiment)
+    assert behaviour == twins.run_twin(experiment)
 
 
 def test_curves_and_measures_are_kept(monkeypatch):
