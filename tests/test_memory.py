@@ -48,12 +48,20 @@ def test_units_move_as_in_an_ordinary_loop(direction, step):
         assert distance({name: p[r] for name, p in run.params.items()}, expected) < 1e-10
 
 
-@pytest.mark.parametrize("direction", ["adversarial", "gradient"])
+@pytest.mark.parametrize("direction", ["adversarial", "random", "gradient"])
 def test_replicas_end_where_they_would_have_ended_alone(direction):
     together = short(AdversarialMemory((0.01, 0.05), direction=direction), seeds=(3, 4))
     for r, (step, seed) in enumerate([(0.01, 3), (0.01, 4), (0.05, 3), (0.05, 4)]):
         alone = short(AdversarialMemory(step, direction=direction), seeds=(seed,))
         assert distance({name: p[r] for name, p in together.params.items()}, replica(alone.params, 0)) < 1e-10
+
+
+def test_random_steps_differ_between_seeds_of_replicas_and_of_the_method():
+    one, other, third = (
+        short(AdversarialMemory(0.05, direction="random", seed=own), seeds=(seed,)).params["memory.0"]
+        for own, seed in ((0, 3), (0, 4), (1, 3))
+    )
+    assert not torch.equal(one, other) and not torch.equal(one, third)
 
 
 def test_random_steps_have_the_right_size_and_no_direction():

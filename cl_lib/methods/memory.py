@@ -19,10 +19,10 @@ DIRECTIONS = ("adversarial", "random", "gradient")
 
 @dataclass(frozen=True)
 class Moving:
-    """The task whose memory units move, and the random numbers of the ``random`` direction."""
+    """The task whose memory units move, and each seed's random numbers for the ``random`` direction."""
 
     task: int
-    generator: torch.Generator
+    sources: list[torch.Generator]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AdversarialMemory(Method):
         For ablations, ``random``: a random sign; ``gradient``: the gradient itself, a plainly trained bias of
         the task with the learning rate :math:`\varepsilon`.
     seed : int
-        Of the random signs, which are drawn for all replicas at once: a replica alone draws others.
+        Of the random signs, with the replica's own seed.
 
     Raises
     ------
@@ -72,8 +72,7 @@ class AdversarialMemory(Method):
             raise TypeError(
                 f"model is a {type(network).__name__}, which has no memory units; use cl_lib.MemoryMLP."
             )
-        generator = torch.Generator().manual_seed(int(self.seed)) if state is None else state.generator
-        return Moving(network.task, generator)
+        return Moving(network.task, population.sources(self.seed) if state is None else state.sources)
 
     def add_gradient(self, state: Moving, population: Population, grads: Params) -> None:
         """Move the units of this task; the optimiser leaves them alone."""
@@ -81,13 +80,15 @@ class AdversarialMemory(Method):
         for name in grads:
             if name.startswith("memory."):
                 own = grads[name][:, state.task]
-                population.params[name][:, state.task] -= step[:, None] * self._along(own, state)
+                population.params[name][:, state.task] -= step[:, None] * self._along(own, state, population)
                 grads[name].zero_()
 
-    def _along(self, grad: Tensor, state: Moving) -> Tensor:
+    def _along(self, grad: Tensor, state: Moving, population: Population) -> Tensor:
         if self.direction == "gradient":
             return grad
         if self.direction == "adversarial":
             return grad.sign()
-        coins = torch.randint(2, grad.shape, generator=state.generator)
+        coins = population.drawn(
+            lambda source: torch.randint(2, grad.shape[1:], generator=source), state.sources
+        )
         return (2 * coins - 1).to(grad)
