@@ -75,6 +75,16 @@ def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
     )
 
 
+def wide_methods() -> tuple[Contender, ...]:
+    """Fine-tuning and the three penalties of which papers report permuted MNIST with a wide network."""
+    return (
+        Contender("finetune", Finetune),
+        Contender("EWC", ewc, powers(1, 3, 10)),
+        Contender("SI", SI, powers(0.03, 0.1, 0.3)),
+        Contender("MAS", mas, powers(0.001, 0.003, 0.01)),
+    )
+
+
 def memory_methods(*, wide: bool = False) -> tuple[Contender, ...]:
     """Memory units with EWC, each part alone, and two other directions (ablations).
 

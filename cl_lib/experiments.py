@@ -13,7 +13,15 @@ import torch
 from torch import nn
 
 from cl_lib import streams
-from cl_lib.contenders import all_methods, estimators, mas_inputs, memory_methods, selfless_methods, widths
+from cl_lib.contenders import (
+    all_methods,
+    estimators,
+    mas_inputs,
+    memory_methods,
+    selfless_methods,
+    wide_methods,
+    widths,
+)
 from cl_lib.data import Dataset, Split
 from cl_lib.declarations import Budget, Experiment, powers
 from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input
@@ -216,6 +224,19 @@ EXPERIMENTS = {
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=1000, chunk=30),
                 Budget(10, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=256, chunk=20),
+            ),
+            training=_SGD,
+        ),
+        Experiment(
+            name="permuted-mnist-wide",
+            title="Permuted MNIST, ten tasks, one head, a wide network",
+            dataset="mnist",
+            stream=partial(permuted, n_tasks=10),
+            network=mlp,
+            contenders=wide_methods(),
+            budgets=_budgets(
+                Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=2000, chunk=10),
+                Budget(3, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
             ),
             training=_SGD,
         ),
