@@ -11,7 +11,7 @@ from cl_lib.experiments import EXPERIMENTS
 from cl_lib.report import CLAIMS, Claim, average, final, gain, learned
 
 KEYS = set(re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text("utf8"), re.MULTILINE))
-N_TASKS = {"permuted-mnist": 10, "disjoint-mnist": 3, "disjoint-cifar10": 3}
+N_TASKS = {"permuted-mnist-wide": 10, "disjoint-mnist": 3, "disjoint-cifar10": 3}
 
 
 def interval(low, mean, high):
@@ -142,12 +142,12 @@ def manifest(root, name, methods, stale=None, **budget):
 
 
 def test_the_table_is_made_from_the_manifests_alone(tmp_path):
-    experiment = EXPERIMENTS["permuted-mnist"]
+    experiment = EXPERIMENTS["permuted-mnist-wide"]
     methods = {contender.name: entry() for contender in experiment.contenders}
     methods["EWC"]["average"] = interval(0.93, 0.935, 0.945)
     methods["SI"]["average"] = interval(0.93, 0.94, 0.95)
     methods["finetune"]["average"] = interval(0.7, 0.8, 0.9)
-    manifest(tmp_path, "permuted-mnist", methods, epochs=2, n_train=5000, width=100)
+    manifest(tmp_path, "permuted-mnist-wide", methods, epochs=2, n_train=5000, width=100)
     rows = {f"{row['group']}: {row['what']}": row for row in report.rows(tmp_path)}
     assert list(rows) == [claim.text for claim in CLAIMS]
     assert set(verdict["verdict"] for verdict in rows.values()) <= set(report.VERDICTS)
@@ -166,27 +166,27 @@ def test_the_table_is_made_from_the_manifests_alone(tmp_path):
     assert table[2].endswith(f"| 0.935 [0.930, 0.945] | {run} | reproduced |")
     assert {line.count("|") for line in table[: len(CLAIMS) + 2]} == {7}
     missing = table[-1].removeprefix("Not cached: ").removesuffix(".").split(", ")
-    assert set(missing) == set(EXPERIMENTS) - {"permuted-mnist"}
+    assert set(missing) == set(EXPERIMENTS) - {"permuted-mnist-wide"}
 
 
 def test_a_run_over_all_images_names_no_number_of_them(tmp_path):
-    methods = {contender.name: entry() for contender in EXPERIMENTS["permuted-mnist"].contenders}
-    manifest(tmp_path, "permuted-mnist", methods, epochs=1, n_train=None, width=10)
+    methods = {contender.name: entry() for contender in EXPERIMENTS["permuted-mnist-wide"].contenders}
+    manifest(tmp_path, "permuted-mnist-wide", methods, epochs=1, n_train=None, width=10)
     assert report.rows(tmp_path)[0]["run"] == "cpu: 3 seeds, 1 pass, width 10"
-    manifest(tmp_path, "permuted-mnist", methods, stale={"why": "a bug"}, epochs=1, n_train=None, width=10)
+    manifest(tmp_path, "permuted-mnist-wide", methods, stale={"why": "a bug"}, epochs=1, n_train=None, width=10)
     assert report.rows(tmp_path)[0]["run"] == "stale, cpu: 3 seeds, 1 pass, width 10"
 
 
 def test_a_manifest_without_what_is_claimed_is_named(tmp_path):
-    manifest(tmp_path, "permuted-mnist", {"SI": entry()}, epochs=2, n_train=5000, width=100)
-    message = "permuted-mnist has no 'EWC' for 'permuted MNIST, 10 tasks: EWC'; make it again"
+    manifest(tmp_path, "permuted-mnist-wide", {"SI": entry()}, epochs=2, n_train=5000, width=100)
+    message = "permuted-mnist-wide has no 'EWC' for 'permuted MNIST, 10 tasks: EWC'; make it again"
     with pytest.raises(results.CorruptResult, match=message):
         report.rows(tmp_path)
     lines = {name: entry() | {"final": []} for name in ("plain", "EWC", "AD + EWC")}
     manifest(
         tmp_path,
-        "permuted-mnist",
-        {c.name: entry() for c in EXPERIMENTS["permuted-mnist"].contenders},
+        "permuted-mnist-wide",
+        {c.name: entry() for c in EXPERIMENTS["permuted-mnist-wide"].contenders},
         epochs=2,
         n_train=5000,
         width=100,
