@@ -1,9 +1,10 @@
 """Run experiments so that nothing that was finished is lost, alone, side by side or on a cluster.
 
 Each replica is written atomically when its unit is done, under a name that says what was computed. A run
-looks for these files first, so one that was killed goes on where it stopped and ends with the same numbers,
-and one that wants more seeds or strengths trains only these. A lock for each unit lets several runs share
-the work; the system frees it when its holder dies.
+looks for these files first, so one that was killed goes on where it stopped and ends with the same numbers.
+One that wants more than the cached result has, more seeds or more strengths, trains only what is new; one
+that wants the same trains all of it again, since that is what repeating means. A lock for each unit lets
+several runs share the work; the system frees it when its holder dies.
 """
 
 import hashlib
@@ -80,12 +81,14 @@ def run(
     budget = replace(budget, seeds=seeds or budget.seeds)
     path = (root / ".quick" if profile == "quick" else root) / name
     store = Store(root / ".units" / name)
-    with suppress(FileNotFoundError, results.CorruptResult, KeyError):
-        store.start_from(results.load(name, root=root), experiment)
+    begun = store.is_used
     behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
     as_many = test_units(experiment, profile, budget, choose(experiment, profile, budget, {}))
+    if not begun:
+        with suppress(FileNotFoundError, results.CorruptResult, KeyError):
+            store.start_from(results.load(name, root=root), experiment, searching + as_many, behaviour)
     total = sum(unit.effort for unit in (*searching, *as_many))
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=name, unit="work", disable=disable, bar_format=_BAR) as bar:

@@ -49,6 +49,11 @@ class Store:
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / f"{unit.key}.lock")
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "twin.json").is_file()
+
     def behaviour(self, experiment: Experiment) -> dict:
         """The numbers of the twin. What code that behaved otherwise has made is put aside, in ``earlier``.
 
@@ -74,18 +79,20 @@ class Store:
             results.write_atomically(file, content.encode())
         return twin
 
-    def start_from(self, cached: Cached, experiment: Experiment) -> None:
-        """Fill a store that was never used with the replicas of a result, which need no second training."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "twin.json"
-        with FileLock(self.path / "twin.lock"):
-            found = {} if file.exists() else replicas_of(cached, experiment)
-            if not found:
-                return
-            for replica, outcome in found.items():
-                self.write(replica, outcome)
-            content = json.dumps({"code": None, "twin": cached.manifest["twin"]}, indent=1)
-            results.write_atomically(file, content.encode())
+    def start_from(self, cached: Cached, experiment: Experiment, units: list[Unit], behaviour: dict) -> None:
+        """Take the networks of a result that has a part of what is to be made, unless it has all of it.
+
+        Networks of contenders that behave otherwise now are left where they are. Final runs of ``units`` may
+        stand at any strength.
+        """
+        changed = differences(cached.manifest["twin"], behaviour)
+        held = {r: o for r, o in replicas_of(cached, experiment).items() if r.contender not in changed}
+        asked = {_request(replica) for unit in units for replica in unit.replicas()}
+        if not held or asked <= set(map(_request, held)):
+            return
+        for replica, outcome in held.items():
+            self.write(replica, outcome)
+        tqdm.write(f"Of the cached {cached.name} {len(held)} networks are taken, and not trained again.")
 
     def put_aside(self, why: str, contender: str | None = None) -> None:
         """Move the units of a contender, or all, out of the way, into ``earlier``."""
@@ -99,6 +106,12 @@ class Store:
         for unit in units:
             unit.replace(aside / unit.name)
         tqdm.write(f"{why}\nThey are in {aside} now, and are made again.")
+
+
+def _request(replica: Unit) -> tuple:
+    """What a user asks for: in final runs the strength is found by the search."""
+    point = replica.points if replica.stage == "search" else None
+    return replica.stage, replica.contender, point, replica.seeds
 
 
 def replicas_of(cached: Cached, experiment: Experiment) -> dict[Unit, Outcome]:

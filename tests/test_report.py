@@ -173,7 +173,9 @@ def test_a_run_over_all_images_names_no_number_of_them(tmp_path):
     methods = {contender.name: entry() for contender in EXPERIMENTS["permuted-mnist-wide"].contenders}
     manifest(tmp_path, "permuted-mnist-wide", methods, epochs=1, n_train=None, width=10)
     assert report.rows(tmp_path)[0]["run"] == "cpu: 3 seeds, 1 pass, width 10"
-    manifest(tmp_path, "permuted-mnist-wide", methods, stale={"why": "a bug"}, epochs=1, n_train=None, width=10)
+    manifest(
+        tmp_path, "permuted-mnist-wide", methods, stale={"why": "a bug"}, epochs=1, n_train=None, width=10
+    )
     assert report.rows(tmp_path)[0]["run"] == "stale, cpu: 3 seeds, 1 pass, width 10"
 
 

@@ -296,17 +296,27 @@ def test_more_seeds_train_only_the_new_ones(what, reference, tmp_path, monkeypat
         np.testing.assert_array_equal(more.matrix(name)[:3], cached.matrix(name))
 
 
-def test_a_result_is_put_together_again_from_its_own_files(reference, tmp_path, monkeypatch):
-    _, root = reference
+def test_a_result_loses_nothing_when_its_networks_are_taken(tmp_path, monkeypatch, capsys):
     experiment = replace(TINY, curve_every=2, measure=experiments.active_units)
     monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    for seeds in (2, 4):
+        runner.run("tiny", profile="cpu", device="cpu", seeds=seeds, root=tmp_path / f"{seeds} seeds")
+    (tmp_path / "taken").mkdir()
+    shutil.copytree(tmp_path / "2 seeds" / "tiny", tmp_path / "taken" / "tiny")
+    runner.run("tiny", profile="cpu", device="cpu", seeds=4, root=tmp_path / "taken")
+    assert "16 networks are taken" in capsys.readouterr().out  # 10 of the search, 2 of each contender
+    for file in results.FILES:
+        whole, taken = ((tmp_path / way / "tiny" / file).read_bytes() for way in ("4 seeds", "taken"))
+        assert taken == whole
+
+
+def test_who_repeats_a_run_trains_it_again(reference, tmp_path, monkeypatch):
+    _, root = reference
+    shutil.copytree(root / "tiny", tmp_path / "tiny")
+    trained = what_is_trained(monkeypatch)
     runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
-    before = {file: (tmp_path / "tiny" / file).read_bytes() for file in results.FILES}
-    assert before["accuracy.csv"] == (root / "tiny" / "accuracy.csv").read_bytes()
-    shutil.rmtree(tmp_path / ".units")
-    monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("it was trained again"))
-    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
-    assert {file: (tmp_path / "tiny" / file).read_bytes() for file in results.FILES} == before
+    assert len([r for unit in trained for r in unit.replicas()]) == 10 + 3 * len(TINY.contenders)
+    assert files_of(tmp_path) == files_of(root)
 
 
 @pytest.mark.parametrize(
