@@ -80,7 +80,7 @@ def wide_methods() -> tuple[Contender, ...]:
     return (
         Contender("finetune", Finetune),
         Contender("EWC", ewc, powers(1, 3, 10)),
-        Contender("SI", SI, powers(0.03, 0.1, 0.3)),
+        Contender("SI", SI, powers(0.03, 0.1, 0.3, 1)),
         Contender("MAS", mas, powers(0.001, 0.003, 0.01)),
     )
 
