@@ -81,12 +81,11 @@ def run(
     budget = replace(budget, seeds=seeds or budget.seeds)
     path = (root / ".quick" if profile == "quick" else root) / name
     store = Store(root / ".units" / name)
-    begun = store.is_used
     behaviour = store.behaviour(experiment)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
     as_many = test_units(experiment, profile, budget, choose(experiment, profile, budget, {}))
-    if not begun:
+    if not any(store.read(unit) for unit in searching + as_many):
         with suppress(FileNotFoundError, results.CorruptResult, KeyError):
             store.start_from(results.load(name, root=root), experiment, searching + as_many, behaviour)
     total = sum(unit.effort for unit in (*searching, *as_many))

@@ -49,11 +49,6 @@ class Store:
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / f"{unit.key}.lock")
 
-    @property
-    def is_used(self) -> bool:
-        """Whether a run has begun here."""
-        return (self.path / "twin.json").is_file()
-
     def behaviour(self, experiment: Experiment) -> dict:
         """The numbers of the twin. What code that behaved otherwise has made is put aside, in ``earlier``.
 
@@ -88,11 +83,12 @@ class Store:
         changed = differences(cached.manifest["twin"], behaviour)
         held = {r: o for r, o in replicas_of(cached, experiment).items() if r.contender not in changed}
         asked = {_request(replica) for unit in units for replica in unit.replicas()}
-        if not held or asked <= set(map(_request, held)):
+        if cached.manifest["profile"] != units[0].profile or asked <= set(map(_request, held)):
             return
         for replica, outcome in held.items():
             self.write(replica, outcome)
-        tqdm.write(f"Of the cached {cached.name} {len(held)} networks are taken, and not trained again.")
+        if held:
+            tqdm.write(f"Of the cached {cached.name} {len(held)} networks are taken, and not trained again.")
 
     def put_aside(self, why: str, contender: str | None = None) -> None:
         """Move the units of a contender, or all, out of the way, into ``earlier``."""
@@ -127,7 +123,7 @@ def replicas_of(cached: Cached, experiment: Experiment) -> dict[Unit, Outcome]:
     for stage, table in (("test", cached.accuracy), ("search", cached.search_table)):
         for (name, *strengths, seed), rows in table.groupby(REPLICA, dropna=False):
             if name in widths and manifest["contenders"][name]["width"] == widths[name]:
-                point = tuple(float(strength) for strength in strengths if not np.isnan(strength))
+                point = tuple(float(f"{s:.12g}") for s in strengths if not np.isnan(s))  # as it was declared
                 unit = Unit(experiment.name, profile, budget, stage, name, (point,), (int(seed),))
                 units[unit] = results.to_matrices(rows)
     record = {

@@ -310,11 +310,15 @@ def test_a_result_loses_nothing_when_its_networks_are_taken(tmp_path, monkeypatc
         assert taken == whole
 
 
-def test_who_repeats_a_run_trains_it_again(reference, tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", [None, "quick"])
+def test_who_repeats_a_run_trains_it_again(before, reference, tmp_path, monkeypatch, capsys):
     _, root = reference
     shutil.copytree(root / "tiny", tmp_path / "tiny")
+    if before:
+        runner.run("tiny", profile=before, device="cpu", seeds=5, root=tmp_path)
     trained = what_is_trained(monkeypatch)
     runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert "taken" not in capsys.readouterr().out
     assert len([r for unit in trained for r in unit.replicas()]) == 10 + 3 * len(TINY.contenders)
     assert files_of(tmp_path) == files_of(root)
 
