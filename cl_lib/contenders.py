@@ -79,7 +79,7 @@ def wide_methods() -> tuple[Contender, ...]:
     """Fine-tuning and the three penalties of which papers report permuted MNIST with a wide network."""
     return (
         Contender("finetune", Finetune),
-        Contender("EWC", ewc, powers(1, 3, 10)),
+        Contender("EWC", ewc, powers(1, 3, 10, 30), twin=(3.0,)),
         Contender("SI", SI, powers(0.03, 0.1, 0.3, 1)),
         Contender("MAS", mas, powers(0.001, 0.003, 0.01)),
     )

@@ -60,13 +60,15 @@ class Budget:
 class Contender:
     """One line of an experiment: a method, and the strengths from which it may choose.
 
-    ``method`` takes one argument for each strength, a tuple that is trained side by side.
+    ``method`` takes one argument for each strength, a tuple that is trained side by side. ``twin`` is the
+    point of its twin (default: the middle of the grid); a grid that grows on one side keeps its old one.
     """
 
     name: str
     method: Callable[..., Method]
     grid: tuple[Point, ...] = ((),)
     width: int | None = None
+    twin: Point | None = None
 
     def build(self, points: tuple[Point, ...]) -> Method:
         """The method with the strengths of all points side by side."""

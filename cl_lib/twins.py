@@ -10,11 +10,11 @@ from cl_lib.units import Unit, train
 
 
 def twin_units(experiment: Experiment) -> Iterator[Unit]:
-    """A few seconds of the same experiment, on digits: each contender at the middle of its grid."""
+    """A few seconds of the same experiment, on digits: each contender at one point of its grid."""
     budget = experiment.budgets["twin"]
     seeds = tuple(range(budget.seeds))
     for contender in experiment.lines("twin"):
-        point = contender.grid[len(contender.grid) // 2]
+        point = contender.twin or contender.grid[len(contender.grid) // 2]
         yield Unit(experiment.name, "twin", budget, "test", contender.name, (point,), seeds)
 
 

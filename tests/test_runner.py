@@ -350,16 +350,17 @@ def test_what_a_result_had_otherwise_is_trained_again(change, left, reference, t
 def test_a_longer_grid_trains_only_the_new_strengths(reference, tmp_path, monkeypatch):
     cached, root = reference
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
-    longer = replace(TINY.contender("EWC"), grid=declarations.powers(0.5, 1, 10, 30, 100))
+    grid = declarations.powers(0.3, 0.5, 1, 10, 30, 100)
+    longer = replace(TINY.contender("EWC"), grid=grid, twin=(10.0,))
     contenders = (TINY.contender("finetune"), longer, TINY.contender("L2"))
     monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, contenders=contenders))
     trained = what_is_trained(monkeypatch)
     runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
     searched = [unit for unit in trained if unit.stage == "search"]
-    assert sorted(point for unit in searched for point in unit.points) == [(0.5,), (30.0,)]
+    assert sorted(point for unit in searched for point in unit.points) == [(0.3,), (0.5,), (30.0,)]
     strengths, scores = results.load("tiny", root=tmp_path).search("EWC")
-    assert strengths[:, 0].tolist() == [0.5, 1, 10, 30, 100]
-    np.testing.assert_array_equal(scores[[1, 2, 4]], cached.search("EWC")[1])
+    assert strengths[:, 0].tolist() == [0.3, 0.5, 1, 10, 30, 100]
+    np.testing.assert_array_equal(scores[[2, 3, 5]], cached.search("EWC")[1])
 
 
 def test_an_unknown_experiment_is_refused():
@@ -483,6 +484,7 @@ def test_an_experiment_is_declared_in_full(name):
         budget = experiment.budgets[profile]
         assert budget.seeds >= (2 if profile == "quick" else 3)
         for contender in experiment.lines(profile):
+            assert contender.twin in (None, *contender.grid)
             method = contender.build(contender.candidates(budget))
             assert method.strength == 0.0 or len(np.atleast_1d(method.strength)) >= 1
     json.dumps(experiment.declaration("full"))
