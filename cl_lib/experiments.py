@@ -296,7 +296,7 @@ EXPERIMENTS = {
             mlp,
             _budgets(
                 Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
-                Budget(10, 2, epochs=3, batch_size=64, n_train=2000, n_test=1000, width=100, chunk=24),
+                Budget(10, 2, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=12),
             ),
         ),
         _fisher(
