@@ -85,6 +85,14 @@ def wide_methods() -> tuple[Contender, ...]:
     )
 
 
+def _memory(eps, lam, *, direction: str) -> Method:
+    return combine(AdversarialMemory(eps, direction=direction), ewc(lam))
+
+
+def _selfless(own, lam, *, regulariser: type[Method], protector: Callable[..., Method]) -> Method:
+    return combine(regulariser(own), protector(lam))
+
+
 def memory_methods(*, wide: bool = False) -> tuple[Contender, ...]:
     """Memory units with EWC, each part alone, and two other directions (ablations).
 
@@ -97,16 +105,13 @@ def memory_methods(*, wide: bool = False) -> tuple[Contender, ...]:
         signed += pairs(steps, (1e6,)) + pairs((0.3,), stiff)
         plain += pairs(strides, (1e6,)) + pairs((0.5,), stiff)
 
-    def with_ewc(direction: str) -> Callable[..., Method]:
-        return lambda eps, lam: combine(AdversarialMemory(eps, direction=direction), ewc(lam))
-
     return (
         Contender("plain", Finetune),
         Contender("EWC", ewc, powers(10, 100, *lams, *(1e6, 1e7) * wide)),
         Contender("AD alone", AdversarialMemory, powers(*steps, *(0.3,) * wide)),
-        Contender("AD + EWC", with_ewc("adversarial"), signed),
-        Contender("random + EWC", with_ewc("random"), signed),
-        Contender("gradient + EWC", with_ewc("gradient"), plain),
+        Contender("AD + EWC", partial(_memory, direction="adversarial"), signed),
+        Contender("random + EWC", partial(_memory, direction="random"), signed),
+        Contender("gradient + EWC", partial(_memory, direction="gradient"), plain),
     )
 
 
@@ -116,7 +121,7 @@ def selfless_methods() -> tuple[Contender, ...]:
 
     def with_mas(method: type[Method], strengths: tuple[float, ...]) -> dict:
         return {
-            "method": lambda own, lam: combine(method(own), mas(lam)),
+            "method": partial(_selfless, regulariser=method, protector=mas),
             "grid": pairs(strengths, protect),
         }
 
@@ -132,7 +137,7 @@ def selfless_methods() -> tuple[Contender, ...]:
         Contender("SLNID", **with_mas(SLNID, inhibited)),
         Contender(
             "SLNID + EWC",
-            lambda own, lam: combine(SLNID(own), ewc(lam)),
+            partial(_selfless, regulariser=SLNID, protector=ewc),
             pairs(inhibited, (3.0, 10.0, 30.0)),
         ),
     )

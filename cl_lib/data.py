@@ -7,12 +7,14 @@ the ``folder`` argument (or the folder that ``CL_LIB_DATA`` names), then in the 
 
 import difflib
 import gzip
+import hashlib
 import lzma
 import os
 import string
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -100,6 +102,15 @@ class Dataset:
     validation: Split
     test: Split
     classes: tuple[str, ...]
+
+
+@lru_cache
+def digests(name: str) -> dict[str, str]:
+    """SHA-256 of the files of a data set; of the pixels for digits, which comes without files."""
+    if name in SOURCES:
+        source = SOURCES[name]
+        return {file: source.sha256[file] for file in source.files}
+    return {"pixels": hashlib.sha256(load(name).train.x.numpy().tobytes()).hexdigest()}
 
 
 def load(

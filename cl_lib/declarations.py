@@ -1,13 +1,15 @@
 """The words in which an experiment is declared: budgets, contenders and their grids."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from torch import nn
 
-from cl_lib.data import Dataset
+from cl_lib.data import Dataset, digests
 from cl_lib.methods import Method
 from cl_lib.runs import Run
 from cl_lib.tasks import Stream
@@ -18,6 +20,8 @@ PROFILES = ("full", "cpu", "quick", "twin")
 #: Images on which importance is measured, where a method does not say otherwise.
 N_IMPORTANCE = 1000
 Point = tuple[float, ...]
+# What a budget says about a single network; the rest says which networks there are.
+OF_A_NETWORK = ("epochs", "batch_size", "n_train", "n_test", "n_tasks")
 
 
 @dataclass(frozen=True)
@@ -108,17 +112,29 @@ class Experiment:
     measure: Callable[[Run, Stream], dict[str, np.ndarray]] | None = None
     curve_every: int | None = None
 
-    def declaration(self, profile: str) -> dict:
-        """All that decides the numbers and can be written down: what a manifest records."""
+    def declaration(self, profile: str, budget: Budget | None = None) -> dict:
+        """All that decides the numbers and can be written down: what a manifest records.
+
+        ``budget`` is for another one than the profile's.
+        """
+        budget = budget or self.budgets[profile]
         return {
             "experiment": self.name,
             "dataset": self.dataset,
+            "data_sha256": digests(self.dataset),
+            "stream": named(self.stream),
             "profile": profile,
-            "budget": asdict(self.budgets[profile]),
+            "budget": asdict(budget),
             "training": dict(self.training),
             "importance_images": N_IMPORTANCE,
+            "measure": named(self.measure),
+            "curve_every": self.curve_every,
             "contenders": {
-                c.name: {"grid": [list(p) for p in c.candidates(self.budgets[profile])], "width": c.width}
+                c.name: {
+                    "method": named(c.method),
+                    "grid": [list(p) for p in c.candidates(budget)],
+                    "width": c.width,
+                }
                 for c in self.lines(profile)
             },
         }
@@ -131,6 +147,34 @@ class Experiment:
     def contender(self, name: str) -> Contender:
         """The contender of that name."""
         return next(c for c in self.contenders if c.name == name)
+
+
+def named(what):
+    """A function by its name, one with fixed arguments with these, a plain value as it is: for JSON."""
+    if isinstance(what, partial):
+        fixed = {key: named(value) for key, value in what.keywords.items()}
+        return {"function": named(what.func), "fixed": fixed}
+    return getattr(what, "__name__", what)
+
+
+def recipe(declared: dict, contender: str, stage: str) -> str:
+    """The part of a declaration that decides what comes out of one contender's networks, as JSON.
+
+    ``declared`` is :meth:`Experiment.declaration` or a manifest, which holds it; ``stage`` is "search" or
+    "test". Networks of equal recipe, strength and seed are the same.
+    """
+    own, budget = declared["contenders"][contender], declared["budget"]
+    whole = ("experiment", "profile", "dataset", "data_sha256", "stream", "training", "importance_images")
+    kept = ("measure", "curve_every") if stage == "test" else ()
+    content = {
+        **{what: declared[what] for what in (*whole, *kept)},
+        "budget": {what: budget[what] for what in OF_A_NETWORK},
+        "stage": stage,
+        "contender": contender,
+        "method": own["method"],
+        "width": own["width"] or budget["width"],
+    }
+    return json.dumps(content, sort_keys=True)
 
 
 def powers(*values: float) -> tuple[Point, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cl_lib import results
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.store import Store, code_digest
+from cl_lib.store import code_digest
 from cl_lib.twins import differences, run_twin
 
 SCHEMA = "manifest.schema.json"
@@ -76,14 +76,20 @@ def check_form(manifest: dict) -> None:
 
 
 def mark_stale(name: str, why: str, *, root: Path | None = None) -> None:
-    """Write into the manifest since when (today) and why the result is stale; no run uses its units again."""
+    """Write into the manifest since when (today) and why the result is stale.
+
+    No run uses networks from before a note again, and a run under way does not wash it off.
+    """
     if not why.strip():
         raise ValueError("why is empty: say in a sentence what changed.")
     root = root or results.folder()
-    manifest = results.load(name, root=root).manifest
-    Store(root / ".units" / name).put_aside(f"The units of {name} are stale, too.")
-    manifest["stale"] = {"since": datetime.now(UTC).date().isoformat(), "why": why}
-    results.save_manifest(root / name, manifest)
+    with results.lock(name, root=root):
+        manifest = results.load(name, root=root).manifest
+        note = {"since": datetime.now(UTC).date().isoformat(), "why": why}
+        if note in manifest["mended"]:
+            raise ValueError(f"why is {why!r}, for which {name} was made again today: say what is wrong now.")
+        manifest["stale"] = note
+        results.save_manifest(root / name, manifest)
 
 
 def last_known(name: str, *, root: Path | None = None) -> str:

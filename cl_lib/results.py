@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from cl_lib import metrics
 
@@ -201,6 +202,13 @@ def to_matrices(table: pd.DataFrame) -> np.ndarray:
 
 
 # Files
+
+
+def lock(name: str, *, root: Path) -> FileLock:
+    """The right to change the result of an experiment."""
+    path = root / ".units" / name
+    path.mkdir(parents=True, exist_ok=True)
+    return FileLock(path / "result.lock")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -2,31 +2,28 @@
 
 Each replica is written atomically when its unit is done, under a name that says what was computed. A run
 looks for these files first, so one that was killed goes on where it stopped and ends with the same numbers.
-One that wants more than the cached result has, more seeds or more strengths, trains only what is new; one
-that wants the same trains all of it again, since that is what repeating means. A lock for each unit lets
+One that wants more than the cached result has, more seeds or more strengths, trains only what is new. One
+that wants the same takes nothing from there, since that is what repeating means. A lock for each unit lets
 several runs share the work; the system frees it when its holder dies.
 """
 
-import hashlib
-import importlib.metadata
-import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
-from cl_lib import data, metrics, results
+from cl_lib import metrics, results
 from cl_lib.declarations import Budget, Experiment, Point
-from cl_lib.downloads import SOURCES
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.store import Store
+from cl_lib.store import Store, open_store
 from cl_lib.training import training_device
 from cl_lib.units import Outcome, Unit, choose, run_unit, search_units, test_units
 
@@ -69,8 +66,10 @@ def run(
     Raises
     ------
     ValueError
-        For an unknown name, profile or device, fewer than two seeds, or a result there that holds more than
-        this run would: a fuller profile, or more seeds.
+        For an unknown name, profile or device, or fewer than two seeds; if the result there holds more than
+        this run would, a fuller profile or more seeds, or was marked stale while this run was under way.
+    FloatingPointError
+        If final runs diverge; all others are finished and kept.
     """
     root = root or results.folder()
     check_run(name, profile, seeds, root=root)
@@ -80,24 +79,51 @@ def run(
     budget = experiment.budgets[profile]
     budget = replace(budget, seeds=seeds or budget.seeds)
     path = (root / ".quick" if profile == "quick" else root) / name
-    store = Store(root / ".units" / name)
-    behaviour = store.behaviour(experiment)
+    cached = _load(name, root)
+    store = open_store(root / ".units" / name, experiment, cached and cached.manifest)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
     as_many = test_units(experiment, profile, budget, choose(experiment, profile, budget, {}))
-    if not any(store.read(unit) for unit in searching + as_many):
-        with suppress(FileNotFoundError, results.CorruptResult, KeyError):
-            store.start_from(results.load(name, root=root), experiment, searching + as_many, behaviour)
+    if cached:
+        try:
+            store.start_from(cached, experiment, searching + as_many)
+        except KeyError as error:
+            tqdm.write(f"Nothing is taken from the cached {name}: its manifest has no {error}.")
     total = sum(unit.effort for unit in (*searching, *as_many))
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=name, unit="work", disable=disable, bar_format=_BAR) as bar:
         searched = _finish(searching, store, compute, bar)
         chosen = choose(experiment, profile, budget, searched)
         final = _finish(test_units(experiment, profile, budget, chosen), store, compute, bar)
-    with FileLock(store.path / "result.lock"):
+    with results.lock(name, root=root):
         check_run(name, profile, seeds, root=root)  # another run may have ended since
-        _write(path, experiment, profile, budget, behaviour, chosen, searched, final)
+        _check_notes(name, root, store)
+        _write(path, experiment, profile, budget, store, chosen, searched, final)
     return path
+
+
+def _load(name: str, root: Path) -> results.Cached | None:
+    """The result that is cached, if there is one in order."""
+    try:
+        return results.load(name, root=root)
+    except FileNotFoundError:
+        return None
+    except results.CorruptResult as error:
+        tqdm.write(f"Nothing is taken from the cached {name}: {error}")
+        return None
+
+
+def _check_notes(name: str, root: Path, store: Store) -> None:
+    """Refuse to wash off a note that was written after this run had begun."""
+    try:
+        note = results.load_manifest(name, root=root).get("stale")
+    except (FileNotFoundError, results.CorruptResult):
+        return
+    if note not in (None, *store.notes):
+        raise ValueError(
+            f"{name} was marked stale while this run was under way, so its networks may be stale too; "
+            "start it again."
+        )
 
 
 _BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
@@ -149,10 +175,10 @@ class Here:
     device: str
     at_once: int = 1
 
-    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Outcome]]:
-        """Yield each unit with its outcome."""
+    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
+        """Yield each unit with what gives its outcome."""
         for unit in units:
-            yield unit, run_unit(unit, self.device)
+            yield unit, partial(run_unit, unit, self.device)
 
 
 @dataclass(frozen=True)
@@ -163,8 +189,8 @@ class Cluster:
     device: str
     at_once: int = 1000
 
-    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Outcome]]:
-        """Yield each unit with its outcome, in the order in which they finish."""
+    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
+        """Yield each unit with what gives its outcome, in the order in which they finish."""
         try:
             from dask.distributed import Client, as_completed
         except ImportError:
@@ -176,27 +202,35 @@ class Cluster:
                 client.submit(run_unit, unit, self.device, key=unit.key, pure=False): unit for unit in units
             }
             for future in as_completed(list(futures)):
-                yield futures[future], future.result()
+                yield futures[future], future.result
 
 
 def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm) -> dict[Unit, Outcome]:
     """The outcome of each replica: those that are there, are computed now, or are finished by other runs."""
     outcomes: dict[Unit, Outcome] = {}
+    failed: dict[Unit, FloatingPointError] = {}
 
     def done(found: dict[Unit, Outcome]) -> None:
         bar.update(sum(replica.effort for replica in found))
         outcomes.update(found)
 
-    while missing := [unit for unit in units if unit.without(outcomes)]:
+    while missing := [left for unit in units for left in unit.without(outcomes | failed)]:
         with ExitStack() as locks:
             mine, known = _claim(missing, store, compute.at_once, locks)
             come = {replica: outcome for replica, outcome in known.items() if replica not in outcomes}
             done(come)
-            for unit, outcome in compute(mine):
+            for unit, result in compute(mine):
+                try:
+                    outcome = result()
+                except FloatingPointError as error:
+                    failed |= dict.fromkeys(unit.replicas(), error)
+                    continue
                 store.write(unit, outcome)
                 done(dict(zip(unit.replicas(), outcome.split(), strict=True)))
         if not mine and not come:
             time.sleep(WAIT)
+    if failed:
+        raise FloatingPointError("\n".join(dict.fromkeys(map(str, failed.values()))))
     return {replica: outcomes[replica] for unit in units for replica in unit.replicas()}
 
 
@@ -221,7 +255,7 @@ def _write(
     experiment: Experiment,
     profile: str,
     budget: Budget,
-    behaviour: dict,
+    store: Store,
     chosen: dict[str, Point],
     searched: dict[Unit, Outcome],
     final: dict[Unit, Outcome],
@@ -241,22 +275,29 @@ def _write(
     manifest = {
         "schema": 1,
         "title": experiment.title,
-        **experiment.declaration(profile),
+        **experiment.declaration(profile, budget),
         "seeds": list(range(budget.seeds)),
         "methods": summary,
-        "devices": sorted({name for record in records for name in record["device"].split(results.AND)}),
+        "devices": _all(record["device"] for record in records),
         "compute_seconds": round(sum(record["seconds"] for record in records), 1),
         "peak_mib": max((record["peak_mib"] for record in records if record["peak_mib"]), default=None),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": {
+            what: results.AND.join(_all(record["versions"][what] for record in records))
+            for what in records[0]["versions"]
+        },
         "git": git_state(),
-        "data_sha256": data_digests(experiment.dataset),
-        "twin": behaviour,
+        "twin": store.twin,
+        "mended": store.notes,
         "stale": None,
     }
-    manifest["budget"]["seeds"] = budget.seeds
     tables = [_table(outcomes) for outcomes in (final, searched)]
     results.save(path, *tables, {k: np.concatenate(v) for k, v in arrays.items()}, manifest)
+
+
+def _all(said: Iterable[str]) -> list[str]:
+    """What records say, each once; one that was put together says several."""
+    return sorted({one for each in said for one in each.split(results.AND)})
 
 
 def _table(outcomes: dict[Unit, Outcome]):
@@ -287,11 +328,6 @@ def _interval(values: np.ndarray) -> dict[str, float]:
     return {key: round(getattr(found, key), 6) for key in ("mean", "low", "high")}
 
 
-def _versions() -> dict[str, str]:
-    names = ("torch", "numpy")
-    return {"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in names}}
-
-
 def git_state() -> dict:
     """The commit, and whether tracked files differ from it; ``None`` outside a repository."""
 
@@ -305,11 +341,3 @@ def git_state() -> dict:
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
-
-
-def data_digests(name: str) -> dict[str, str]:
-    """SHA-256 of the files of a data set; of the pixels for digits, which comes without files."""
-    if name in SOURCES:
-        digests = SOURCES[name].sha256
-        return {file: digests[file] for file in SOURCES[name].files}
-    return {"pixels": hashlib.sha256(data.load(name).train.x.numpy().tobytes()).hexdigest()}

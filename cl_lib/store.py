@@ -1,8 +1,11 @@
-"""Where finished units wait for the rest of their experiment: one file for each replica."""
+"""Where finished units wait for the rest of their experiment: one file for each replica.
+
+A file's name holds all that decided its content: the declaration, how the code behaved (its twin), and the
+notes on why results had been stale. So a run never finds what other code made, whoever else writes here.
+"""
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,24 +15,40 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from cl_lib import results
-from cl_lib.declarations import Experiment
+from cl_lib.declarations import Experiment, recipe
 from cl_lib.results import Cached, CorruptResult
 from cl_lib.twins import differences, run_twin
-from cl_lib.units import OF_A_UNIT, Outcome, Unit, slug
+from cl_lib.units import Outcome, Unit, versions
 
 
 @dataclass(frozen=True)
 class Store:
-    """Outcomes of units, one file for each replica."""
+    """Outcomes of units, one file for each replica.
+
+    Attributes
+    ----------
+    path : Path
+    twin : dict
+        How the code behaves, by contender.
+    notes : list of dict
+        Why results were stale: networks from before a note are not used after it.
+    """
 
     path: Path
+    twin: dict[str, dict[str, float]]
+    notes: list[dict[str, str]]
+
+    def name(self, unit: Unit) -> str:
+        """A unit's file without its suffix."""
+        made_by = json.dumps([self.twin[unit.contender], self.notes], sort_keys=True)
+        return f"{unit.key}-{hashlib.sha256(made_by.encode()).hexdigest()[:8]}"
 
     def read(self, unit: Unit) -> dict[Unit, Outcome]:
         """The outcomes of a unit's finished replicas; a damaged file counts as not finished."""
         return {r: outcome for r in unit.replicas() if (outcome := self._read_file(r)) is not None}
 
     def _read_file(self, replica: Unit) -> Outcome | None:
-        file = self.path / f"{replica.key}.npz"
+        file = self.path / f"{self.name(replica)}.npz"
         if not file.is_file():
             return None
         try:
@@ -42,66 +61,57 @@ class Store:
     def write(self, unit: Unit, outcome: Outcome) -> None:
         """Keep an outcome, each replica for itself."""
         for replica, own in zip(unit.replicas(), outcome.split(), strict=True):
-            results.write_atomically(self.path / f"{replica.key}.npz", own.pack())
+            results.write_atomically(self.path / f"{self.name(replica)}.npz", own.pack())
 
     def lock(self, unit: Unit) -> FileLock:
         """The right to compute a unit; it ends with the process that has it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / f"{unit.key}.lock")
+        return FileLock(self.path / f"{self.name(unit)}.lock")
 
-    def behaviour(self, experiment: Experiment) -> dict:
-        """The numbers of the twin. What code that behaved otherwise has made is put aside, in ``earlier``.
+    def start_from(self, cached: Cached, experiment: Experiment, units: list[Unit]) -> None:
+        """Take the networks of a result that has a part of ``units``, unless it has all of them.
 
-        The twin runs only if the package has changed since the last time. Contenders whose numbers are what
-        they were keep their units.
+        What was trained otherwise, or by code that behaves otherwise, is left where it is; what is here
+        already stays as it is. Final runs of ``units`` may stand at any strength.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "twin.json"
-        with FileLock(self.path / "twin.lock"):
-            code, twin = _read_twin(file)
-            if code == code_digest():
-                return twin
-            today = run_twin(experiment)
-            changed = differences(twin, today)
-            if not twin:
-                self.put_aside("Nothing says what code made these units.")
-            for contender, found in changed.items():
-                why = f"The code behaves otherwise than when the units of {contender!r} were made"
-                self.put_aside(f"{why}: {'; '.join(found)}.", contender)
-            # Where nothing changed the old numbers stay, or many small changes would add up unseen.
-            twin = {name: today[name] if name in changed else twin[name] for name in today}
-            content = json.dumps({"code": code_digest(), "twin": twin}, indent=1)
-            results.write_atomically(file, content.encode())
-        return twin
-
-    def start_from(self, cached: Cached, experiment: Experiment, units: list[Unit], behaviour: dict) -> None:
-        """Take the networks of a result that has a part of what is to be made, unless it has all of it.
-
-        Networks of contenders that behave otherwise now are left where they are. Final runs of ``units`` may
-        stand at any strength.
-        """
-        changed = differences(cached.manifest["twin"], behaviour)
+        if cached.manifest["profile"] != units[0].profile or cached.manifest["stale"]:
+            return
+        changed = differences(cached.manifest["twin"], self.twin)
         held = {r: o for r, o in replicas_of(cached, experiment).items() if r.contender not in changed}
         asked = {_request(replica) for unit in units for replica in unit.replicas()}
-        if cached.manifest["profile"] != units[0].profile or asked <= set(map(_request, held)):
+        if asked <= set(map(_request, held)):
             return
-        for replica, outcome in held.items():
+        new = {replica: outcome for replica, outcome in held.items() if not self.read(replica)}
+        for replica, outcome in new.items():
             self.write(replica, outcome)
-        if held:
-            tqdm.write(f"Of the cached {cached.name} {len(held)} networks are taken, and not trained again.")
+        if new:
+            tqdm.write(f"Of the cached {cached.name} {len(new)} networks are taken, and not trained again.")
 
-    def put_aside(self, why: str, contender: str | None = None) -> None:
-        """Move the units of a contender, or all, out of the way, into ``earlier``."""
-        every = contender is None
-        mine = re.compile("" if every else rf"(search|test)-{re.escape(slug(contender))}-[0-9a-f]{{16}}\.npz")
-        units = [unit for unit in self.path.glob("*.npz") if mine.match(unit.name)]
-        if not units:
-            return
-        aside = self.path / "earlier"
-        aside.mkdir(exist_ok=True)
-        for unit in units:
-            unit.replace(aside / unit.name)
-        tqdm.write(f"{why}\nThey are in {aside} now, and are made again.")
+
+def open_store(path: Path, experiment: Experiment, manifest: dict | None = None) -> Store:
+    """The store in the folder ``path`` for today's code; ``manifest`` is that of the cached result, if any.
+
+    The twin runs only if the package, torch or NumPy has changed since the last time. Contenders whose
+    numbers are what they were keep their units.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    file, manifest = path / "twin.json", manifest or {}
+    with FileLock(path / "twin.lock"):
+        code, twin, notes = _read_twin(file)
+        twin = twin or manifest.get("twin", {})
+        if code != code_digest():
+            today = run_twin(experiment)
+            changed = differences(twin, today)
+            for name in [name for name in today if name in twin and name in changed]:
+                what = f"so {name!r} is trained anew: {'; '.join(changed[name])}."
+                tqdm.write(f"The code behaves otherwise than before, {what}")
+            # Where nothing changed the old numbers stay, or many small changes would add up unseen.
+            twin = {name: today[name] if name in changed else twin[name] for name in today}
+        known = [*manifest.get("mended", []), *filter(None, [manifest.get("stale")])]
+        notes += [note for note in known if note not in notes]
+        content = json.dumps({"code": code_digest(), "twin": twin, "notes": notes}, indent=1)
+        results.write_atomically(file, content.encode())
+    return Store(path, twin, notes)
 
 
 def _request(replica: Unit) -> tuple:
@@ -113,34 +123,38 @@ def _request(replica: Unit) -> tuple:
 def replicas_of(cached: Cached, experiment: Experiment) -> dict[Unit, Outcome]:
     """The replicas of a result as they were before they were put together, with an equal share of its time.
 
-    None if the result is stale, or was trained in another way than declared now.
+    Those that were trained in another way than declared now are left out.
     """
     manifest, profile = cached.manifest, cached.manifest["profile"]
-    if manifest["stale"] or _decisive(manifest) != _decisive(experiment.declaration(profile)):
-        return {}
-    budget, widths = experiment.budgets[profile], {c.name: c.width for c in experiment.lines(profile)}
-    units = {}
-    for stage, table in (("test", cached.accuracy), ("search", cached.search_table)):
-        for (name, *strengths, seed), rows in table.groupby(REPLICA, dropna=False):
-            if name in widths and manifest["contenders"][name]["width"] == widths[name]:
-                point = tuple(float(f"{s:.12g}") for s in strengths if not np.isnan(s))  # as it was declared
-                unit = Unit(experiment.name, profile, budget, stage, name, (point,), (int(seed),))
-                units[unit] = results.to_matrices(rows)
+    declared, budget = experiment.declaration(profile), experiment.budgets[profile]
+    found = {
+        (stage, name, point, seed): rows
+        for stage, table in (("test", cached.accuracy), ("search", cached.search_table))
+        for (name, point, seed), rows in _by_replica(table)
+    }
     record = {
         "device": results.AND.join(manifest["devices"]),
-        "seconds": round(manifest["compute_seconds"] / max(1, len(units)), 3),
+        "seconds": round(manifest["compute_seconds"] / max(1, len(found)), 3),
         "peak_mib": manifest["peak_mib"],
+        "versions": manifest["versions"],
     }
-    return {unit: Outcome(matrix, _arrays_of(cached, unit), record) for unit, matrix in units.items()}
+    outcomes = {}
+    for (stage, name, point, seed), rows in found.items():
+        known = name in declared["contenders"]
+        if known and recipe(manifest, name, stage) == recipe(declared, name, stage):
+            unit = Unit(experiment.name, profile, budget, stage, name, (point,), (seed,))
+            outcomes[unit] = Outcome(results.to_matrices(rows), _arrays_of(cached, unit), record)
+    return outcomes
+
+
+def _by_replica(table):
+    """The rows of each replica of a tidy table, by method, point and seed."""
+    for (name, *strengths, seed), rows in table.groupby(REPLICA, dropna=False):
+        point = tuple(float(f"{s:.12g}") for s in strengths if not np.isnan(s))  # as it was declared
+        yield (name, point, int(seed)), rows
 
 
 REPLICA = ["method", "strength", "strength_2", "seed"]
-
-
-def _decisive(declared: dict) -> list:
-    """The part of a declaration that decides the numbers of every replica."""
-    whole = [declared[what] for what in ("dataset", "training", "importance_images")]
-    return whole + [declared["budget"][what] for what in (*OF_A_UNIT, "width")]
 
 
 def _arrays_of(cached: Cached, replica: Unit) -> dict[str, np.ndarray]:
@@ -153,19 +167,19 @@ def _arrays_of(cached: Cached, replica: Unit) -> dict[str, np.ndarray]:
     return {what: cached.arrays[name][at] for name, what in own.items()}
 
 
-def _read_twin(file: Path) -> tuple[str | None, dict]:
-    """Digest of the code that made the units, and its twin; without a sound file an empty one."""
+def _read_twin(file: Path) -> tuple[str | None, dict, list]:
+    """Digest of the code that was here last, its twin and the notes; without a sound file nothing."""
     try:
         known = json.loads(file.read_text("utf8"))
-        return known["code"], known["twin"]
+        return known["code"], known["twin"], known["notes"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None, {}
+        return None, {}, []
 
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """SHA-256 of the package's source."""
-    digest = hashlib.sha256()
+    """SHA-256 of the package's source and of the versions of what computes."""
+    digest = hashlib.sha256(json.dumps(versions()).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -2,8 +2,8 @@
 
 Replicas (seeds, and values of a method's strength) are trained together, so that a number costs little
 more with an interval than without. Each replica has its own initial weights and its own order of
-samples, and ends where it would have ended alone. (The exceptions draw for all replicas at once: the masks
-of dropout, and memory units that move along random signs.)
+samples, and ends where it would have ended alone. (The exception, the masks of dropout, are drawn for all
+replicas at once.)
 """
 
 import math

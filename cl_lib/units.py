@@ -6,6 +6,7 @@ under a name of its own: more seeds or more points of a grid leave what is there
 """
 
 import hashlib
+import importlib.metadata
 import json
 import platform
 import re
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Container
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 
 from cl_lib import metrics
 from cl_lib.data import Dataset, load
-from cl_lib.declarations import N_IMPORTANCE, Budget, Experiment, Point
+from cl_lib.declarations import Budget, Experiment, Point, recipe
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import Method
 from cl_lib.results import DIGITS, CorruptResult, load_arrays, pack_arrays
@@ -35,8 +36,6 @@ except ImportError:  # on Windows
 
 FIRST_SEARCH_SEED = 1000
 SEARCH_STREAM, TEST_STREAM = 1, 0
-# What a budget says about a single unit; the rest says which units there are.
-OF_A_UNIT = ("epochs", "batch_size", "n_train", "n_test", "n_tasks")
 
 
 @dataclass(frozen=True)
@@ -53,19 +52,18 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """A name that is another one for every other computation."""
-        experiment = EXPERIMENTS[self.experiment]
-        content = asdict(self) | {
-            "budget": {what: getattr(self.budget, what) for what in OF_A_UNIT},
-            "training": dict(experiment.training),
-            "dataset": self.dataset,
-            "stream": getattr(experiment.stream, "keywords", None),
-            "width": self.width,
-            "importance_images": N_IMPORTANCE,
-            "kept": _kept_of(experiment) if self.stage == "test" else None,
-        }
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        return f"{self.stage}-{slug(self.contender)}-{digest}"
+        """A name that is another one for every other declaration."""
+        declared = EXPERIMENTS[self.experiment].declaration(self.profile, self.budget)
+        content = [recipe(declared, self.contender, self.stage), self.points, self.seeds]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        slug = re.sub("[^A-Za-z0-9]+", "-", self.contender).strip("-")
+        return f"{self.stage}-{slug}-{digest}"
+
+    def __str__(self) -> str:
+        """As a message names it."""
+        points = ", ".join("(" + ", ".join(f"{s:g}" for s in point) + ")" for point in self.points if point)
+        strengths = f" at {points}" if points else ""
+        return f"{self.experiment}: {self.contender}{strengths}, seeds {', '.join(map(str, self.seeds))}"
 
     @property
     def dataset(self) -> str:
@@ -101,18 +99,6 @@ class Unit:
         """Rough measure of its cost, for the estimate of the time that is left."""
         more = 3 if self.contender == "joint" else 1
         return self.n_replicas * self.budget.epochs * self.width * more
-
-
-def _kept_of(experiment: Experiment) -> list:
-    """What a final run keeps beside its accuracies, as a key can say it."""
-    measure = experiment.measure
-    function = getattr(measure, "func", measure)
-    return [getattr(function, "__name__", None), getattr(measure, "keywords", None), experiment.curve_every]
-
-
-def slug(contender: str) -> str:
-    """A contender's name as part of the name of a file."""
-    return re.sub("[^A-Za-z0-9]+", "-", contender).strip("-")
 
 
 @dataclass(frozen=True)
@@ -195,7 +181,7 @@ def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[
 
 
 def run_unit(unit: Unit, device: str = "auto") -> Outcome:
-    """Train a unit. A point of a search that diverges gets NaN, the others what they would get alone.
+    """Train a unit. A replica of a search that diverges gets NaN, the others what they would get alone.
 
     Raises
     ------
@@ -207,10 +193,10 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
         try:
             run, arrays, used = train(unit, device)
             accuracy = np.round(run.accuracy, DIGITS)
-        except FloatingPointError:
+        except FloatingPointError as error:
             if unit.stage != "search":
-                raise
-            accuracy, arrays, used = _point_by_point(unit, device), {}, str(training_device(device))
+                raise FloatingPointError(f"{unit}: {error}") from None
+            accuracy, arrays, used = _one_by_one(unit, device), {}, str(training_device(device))
         return Outcome(accuracy, arrays, _record(used, time.perf_counter() - started))
 
 
@@ -256,15 +242,18 @@ def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
     return arrays | {"weight_size": torch.stack(sizes, 1).mean(1).sqrt().numpy()}
 
 
-def _point_by_point(unit: Unit, device: str) -> np.ndarray:
-    n_tasks = len(_stream(unit))
-    parts = []
-    for point in unit.points:
+def _one_by_one(unit: Unit, device: str) -> np.ndarray:
+    """Halve a unit that diverged until what diverges is alone."""
+    if unit.n_replicas == 1:
+        return np.full((1, len(_stream(unit)), len(_stream(unit))), np.nan)
+    what = "points" if len(unit.points) > 1 else "seeds"
+    parts, middle = [], len(getattr(unit, what)) // 2
+    for half in (getattr(unit, what)[:middle], getattr(unit, what)[middle:]):
+        part = replace(unit, **{what: half})
         try:
-            run, _, _ = train(replace(unit, points=(point,)), device)
-            parts.append(np.round(run.accuracy, DIGITS))
+            parts.append(np.round(train(part, device)[0].accuracy, DIGITS))
         except FloatingPointError:
-            parts.append(np.full((len(unit.seeds), n_tasks, n_tasks), np.nan))
+            parts.append(_one_by_one(part, device))
     return np.concatenate(parts)
 
 
@@ -275,7 +264,19 @@ def _record(device: str, seconds: float) -> dict:
     else:
         name = f"{processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
         peak = _peak_memory()
-    return {"device": name, "seconds": round(seconds, 3), "peak_mib": peak and round(peak / 2**20)}
+    return {
+        "device": name,
+        "seconds": round(seconds, 3),
+        "peak_mib": peak and round(peak / 2**20),
+        "versions": versions(),
+    }
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Of Python and of what computes."""
+    others = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+    return {"python": platform.python_version(), **others}
 
 
 def _peak_memory() -> int | None:

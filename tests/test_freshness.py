@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -113,43 +114,85 @@ def test_an_effect_is_a_distance_from_plain_training():
     assert twin["finetune"]["effect"] == 0
 
 
-def test_only_a_contenders_own_units_are_put_aside(tmp_path):
-    kept = store.Store(tmp_path)
-    names = ["EWC", "online EWC", "AD + EWC", "EWC, empirical"]
-    files = [f"{stage}-{units.slug(name)}-{16 * '0'}.npz" for stage in ("search", "test") for name in names]
-    for file in files:
-        results.write_atomically(tmp_path / file, b"")
-    kept.put_aside("the penalty was changed", "EWC")
-    assert {file.name for file in (tmp_path / "earlier").iterdir()} == {
-        f for f in files if "-EWC-0" in f and "n-EWC" not in f and "e-EWC" not in f and "D-EWC" not in f
-    }
+def opened(root):
+    """Open the store as a run does."""
+    return store.open_store(root / ".units" / "tiny", TINY, results.load_manifest("tiny", root=root))
 
 
-def test_small_changes_do_not_add_up(root, monkeypatch):
-    kept = store.Store(root / ".units" / "tiny")
-    first = kept.behaviour(TINY)
+def unit_of(contender):
+    every = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)
+    return next(unit for unit in every if unit.contender == contender)
+
+
+def as_changed_code(monkeypatch, twin, digest="changed"):
+    """Let the code be another one, with that twin, as a new process would see it."""
+    monkeypatch.setattr(store, "run_twin", lambda _: twin)
+    monkeypatch.setattr(store, "code_digest", lambda: digest)
+
+
+@pytest.mark.parametrize("left", ["the store", "the result alone"])
+def test_small_changes_do_not_add_up(left, root, monkeypatch):
+    first = opened(root).twin
+    if left == "the result alone":
+        shutil.rmtree(root / ".units")
     drifted = first | {"EWC": first["EWC"] | {"accuracy": first["EWC"]["accuracy"] + 0.015}}
-    monkeypatch.setattr(store, "run_twin", lambda _: drifted)
-    monkeypatch.setattr(store, "code_digest", lambda: "a small change")
-    assert kept.behaviour(TINY) == first
+    as_changed_code(monkeypatch, drifted)
+    assert opened(root).twin == first
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", "null"])
-def test_units_without_a_sound_twin_are_not_used(root, content):
-    kept = store.Store(root / ".units" / "tiny")
-    unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
+def test_a_damaged_twin_lets_no_other_codes_networks_pass(content, root, monkeypatch):
+    kept = opened(root)
+    unit = unit_of("EWC")
     kept.write(unit, units.run_unit(unit, "cpu"))
+    assert opened(root).read(unit)
     (kept.path / "twin.json").write_text(content)
-    kept.behaviour(TINY)
-    assert not kept.read(unit)
+    as_changed_code(monkeypatch, kept.twin | {"EWC": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0}})
+    assert not opened(root).read(unit)
 
 
-def test_stale_results_are_not_made_again_from_their_old_units(root):
-    kept = store.Store(root / ".units" / "tiny")
-    unit = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)[0]
-    kept.write(unit, units.run_unit(unit, "cpu"))
+def test_stale_results_are_not_made_again_from_their_networks(root):
+    kept = opened(root)
+    unit = unit_of("EWC")
+    outcome = units.run_unit(unit, "cpu")
+    kept.write(unit, outcome)
     freshness.mark_stale("tiny", "the penalty was wrong", root=root)
-    assert not kept.read(unit)
+    kept.write(unit, outcome)  # by a run that was under way
+    assert not opened(root).read(unit)
+    shutil.rmtree(root / ".units")
+    assert not opened(root).read(unit)
+
+
+def test_a_note_that_came_from_elsewhere_counts(root):
+    """The result is replaced by one that was made again on another machine; networks from before lie here."""
+    kept = opened(root)
+    unit = unit_of("EWC")
+    kept.write(unit, units.run_unit(unit, "cpu"))
+    note = {"since": TODAY, "why": "the penalty was wrong"}
+    edit(root, lambda m: m.update(mended=[note]))
+    assert opened(root).notes == [note]
+    assert not opened(root).read(unit)
+
+
+def test_a_run_under_way_does_not_wash_a_note_off(root, monkeypatch):
+    choose = runner.choose
+
+    def marked_meanwhile(*arguments):
+        if results.load_manifest("tiny", root=root)["stale"] is None:
+            freshness.mark_stale("tiny", "the penalty was wrong", root=root)
+        return choose(*arguments)
+
+    monkeypatch.setattr(runner, "choose", marked_meanwhile)
+    with pytest.raises(ValueError, match="tiny was marked stale while this run was under way"):
+        runner.run("tiny", profile="cpu", device="cpu", root=root)
+    assert results.load_manifest("tiny", root=root)["stale"]
+    runner.run("tiny", profile="cpu", device="cpu", root=root)
+    manifest = results.load_manifest("tiny", root=root)
+    assert manifest["stale"] is None and manifest["mended"][0]["why"] == "the penalty was wrong"
+    with pytest.raises(
+        ValueError, match="why is 'the penalty was wrong', for which tiny was made again today"
+    ):
+        freshness.mark_stale("tiny", "the penalty was wrong", root=root)
 
 
 def test_a_contender_more_or_less_is_a_change(root):
@@ -234,18 +277,14 @@ def test_checks_end_in_time(root, monkeypatch):
 # Units of other code
 
 
-def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, capsys):
-    kept = store.Store(root / ".units" / "tiny")
-    all_units = units.search_units(TINY, "cpu", tiny_experiment.BUDGET)
-    unit, another = (next(u for u in all_units if u.contender == name) for name in ("EWC", "L2"))
-    twin = kept.behaviour(TINY)
-    for each in (unit, another):
-        kept.write(each, units.run_unit(each, "cpu"))
-    assert twin == json.loads((root / "tiny" / "manifest.json").read_text("utf8"))["twin"]
-
-    monkeypatch.setattr(store, "code_digest", lambda: "a comment was added")
-    assert kept.behaviour(TINY) == twin
-    assert kept.read(unit)
+def test_networks_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, capsys):
+    before = opened(root)
+    unit, another = unit_of("EWC"), unit_of("L2")
+    outcomes = {each: units.run_unit(each, "cpu") for each in (unit, another)}
+    for each in outcomes:
+        before.write(each, outcomes[each])
+    twin = before.twin
+    assert twin == results.load_manifest("tiny", root=root)["twin"]
 
     slightly = twin["L2"]["accuracy"] + 0.001
     other = {
@@ -254,12 +293,23 @@ def test_units_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch, ca
         "L2": twin["L2"] | {"accuracy": slightly},
     }
     monkeypatch.setattr(store, "run_twin", lambda _: other)
-    assert kept.behaviour(TINY) == twin  # the twin runs only where the code has changed
-    monkeypatch.setattr(store, "code_digest", lambda: "the penalty was changed")
-    assert kept.behaviour(TINY) == twin | {"EWC": other["EWC"]}
-    assert not kept.read(unit) and kept.read(another)
-    assert all((kept.path / "earlier" / f"{replica.key}.npz").is_file() for replica in unit.replicas())
-    assert "The code behaves otherwise than when the units of 'EWC' were made" in capsys.readouterr().out
+    assert opened(root).twin == twin  # the twin runs only where the code has changed
+    as_changed_code(monkeypatch, other)
+    after = opened(root)
+    assert after.twin == twin | {"EWC": other["EWC"]}
+    before.write(unit, outcomes[unit])  # by a run of the old code that is still under way
+    assert not after.read(unit) and after.read(another)
+    assert "The code behaves otherwise than before, so 'EWC' is trained anew" in capsys.readouterr().out
+    as_changed_code(monkeypatch, twin, "as it was")
+    assert opened(root).read(unit)
+
+
+def test_another_torch_runs_the_twin_again(monkeypatch):
+    before = store.code_digest()
+    store.code_digest.cache_clear()
+    monkeypatch.setattr(store, "versions", lambda: {"torch": "9.9"})
+    assert store.code_digest() != before
+    store.code_digest.cache_clear()
 
 
 # What is cached

@@ -29,13 +29,17 @@ MANIFEST = {
     "title": "A small experiment",
     "experiment": "small",
     "dataset": "digits",
+    "data_sha256": {"pixels": A_DIGEST},
+    "stream": "three_groups",
     "profile": "cpu",
     "budget": {
         "seeds": 2, "search_seeds": 2, "epochs": 1, "batch_size": 32, "n_train": None, "n_test": 5, "width": 8
     },
     "training": {"lr": 0.1, "momentum": 0.0, "optimizer": "sgd"},
     "importance_images": 1000,
-    "contenders": {"EWC": {"grid": [[1.0], [10.0]], "width": None}},
+    "measure": None,
+    "curve_every": None,
+    "contenders": {"EWC": {"method": "EWC", "grid": [[1.0], [10.0]], "width": None}},
     "seeds": [0, 1],
     "methods": {"EWC": METHOD},
     "devices": ["a processor, 1 thread"],
@@ -44,8 +48,8 @@ MANIFEST = {
     "finished": "2026-01-31T12:00:00+00:00",
     "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
     "git": {"commit": "a" * 40, "dirty": False},
-    "data_sha256": {"pixels": A_DIGEST},
     "twin": {"EWC": {"accuracy": 0.5, "weight_size": 0.1, "effect": 0.01}},
+    "mended": [{"since": "2026-01-20", "why": "another network"}],
     "stale": None,
     "files": {"accuracy.csv": A_DIGEST, "search.csv": A_DIGEST, "arrays.npz": A_DIGEST},
 }  # fmt: skip
@@ -242,6 +246,7 @@ def changed(path, value):
 def test_the_schema_accepts_a_manifest():
     freshness.check_form(MANIFEST)
     freshness.check_form({**MANIFEST, "stale": {"since": "2026-02-01", "why": "another loss"}})
+    freshness.check_form({**MANIFEST, "stream": {"function": "permuted", "fixed": {"n_tasks": 2}}})
 
 
 FREE = {("contenders", "EWC"), ("data_sha256", "pixels"), ("twin", "EWC"), ("methods", "EWC")}
@@ -290,6 +295,11 @@ def test_the_schema_misses_what_is_left_out(path):
         (("stale",), {"since": "yesterday", "why": "another loss"}),
         (("stale",), {"since": "2026-02-01", "why": ""}),
         (("files", "model.pt"), A_DIGEST),
+        (("stream",), {"function": "permuted"}),
+        (("measure",), ""),
+        (("curve_every",), 0),
+        (("contenders", "EWC", "method"), {"function": "EWC", "fixed": {}, "more": 1}),
+        (("mended",), [{"since": "2026-02-01"}]),
         (("comment",), "a new entry"),
     ],
 )  # fmt: skip

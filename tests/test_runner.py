@@ -88,6 +88,18 @@ def test_the_strength_is_the_best_of_the_whole_search(reference):
     assert cached.search("finetune")[0].shape == (0, 0)
 
 
+def only_seed(seed):
+    """Train as usual, but let all other seeds diverge."""
+
+    def train(unit, device):
+        if set(unit.seeds) != {seed}:
+            raise FloatingPointError(f"replicas with seeds {unit.seeds} diverged")
+        return real(unit, device)
+
+    real = units.train
+    return train
+
+
 def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
     def diverging(strength):
         if any(s >= 100 for s in strength):
@@ -103,6 +115,12 @@ def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
     np.testing.assert_array_equal(outcome.accuracy[:2], alone.accuracy)
     chosen = units.choose(EXPERIMENTS["tiny"], "cpu", BUDGET, {unit: outcome})
     assert chosen["EWC"] == (1.0,)
+    # So is a seed that diverges beside one that does not.
+    with monkeypatch.context() as inner:
+        inner.setattr(units, "train", only_seed(1000))
+        partly = units.run_unit(unit, "cpu")
+    assert np.isfinite(partly.accuracy).all((1, 2)).tolist() == [True, False, False, False]
+    np.testing.assert_array_equal(partly.accuracy[0], outcome.accuracy[0])
     # A unit that is lost as a whole is a part of the grid, and only its end if all others are lost.
     lost = replace(unit, points=((100.0,), (200.0,)))
     nothing = units.run_unit(lost, "cpu")
@@ -139,7 +157,7 @@ def test_a_device_that_cannot_be_used_is_refused_before_any_work(device, tmp_pat
         {"stage": "test"},
         {"contender": "L2"},
         {"profile": "quick"},
-        *({"budget": replace(BUDGET, **{what: 30})} for what in (*units.OF_A_UNIT, "width")),
+        *({"budget": replace(BUDGET, **{what: 30})} for what in (*declarations.OF_A_NETWORK, "width")),
     ],
 )
 def test_another_computation_has_another_key(change):
@@ -154,7 +172,7 @@ def test_another_training_has_another_key(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, training={**TINY.training, "lr": 0.2}))
     assert unit.key != before
     monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
-    monkeypatch.setattr(units, "N_IMPORTANCE", 10)
+    monkeypatch.setattr(declarations, "N_IMPORTANCE", 10)
     assert unit.key != before
 
 
@@ -167,12 +185,6 @@ def test_what_is_kept_is_in_the_key_of_final_runs_only(monkeypatch):
         for stage, found in keys.items():
             found.add(units.Unit("tiny", "cpu", BUDGET, stage, "EWC", ((1.0,),), (1000,)).key)
     assert {stage: len(found) for stage, found in keys.items()} == {"search": 1, "test": len(changes)}
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_names_of_files_tell_contenders_apart(name):
-    contenders = [contender.name for contender in EXPERIMENTS[name].contenders]
-    assert len({units.slug(contender) for contender in contenders}) == len(contenders)
 
 
 def test_finished_units_are_not_computed_again(reference, monkeypatch):
@@ -188,14 +200,14 @@ def test_finished_units_are_not_computed_again(reference, monkeypatch):
 
 
 def test_a_damaged_replica_is_made_again_and_no_other(tmp_path, capsys):
-    store = runner.Store(tmp_path)
+    store = runner.open_store(tmp_path, TINY)
     unit = units.search_units(TINY, "cpu", BUDGET)[0]
     outcome = units.run_unit(unit, "cpu")
     store.write(unit, outcome)
     kept = [store.read(unit)[replica].accuracy for replica in unit.replicas()]
     np.testing.assert_array_equal(np.concatenate(kept), outcome.accuracy)
     *others, replica = unit.replicas()
-    file = tmp_path / f"{replica.key}.npz"
+    file = tmp_path / f"{store.name(replica)}.npz"
     content = file.read_bytes()
     for damaged in (b"", content[: len(content) // 2], content[:60] + b"\xff\x00\xff" + content[63:]):
         file.write_bytes(damaged)
@@ -333,18 +345,56 @@ def test_who_repeats_a_run_trains_it_again(before, reference, tmp_path, monkeypa
         (lambda m: m["contenders"]["EWC"].update(width=9), {"finetune", "L2"}),
         (lambda m: m["twin"]["EWC"].update(accuracy=0.9), {"finetune", "L2"}),
         (lambda m: m.pop("devices"), set()),
+        (lambda m: m["stream"]["fixed"].update(n_tasks=3), set()),
+        (lambda m: m.update(measure="active_units"), set()),
+        (lambda m: m.update(curve_every=5), set()),
+        (lambda m: m["data_sha256"].update(pixels="0" * 64), set()),
+        (
+            lambda m: m["contenders"]["EWC"].update(method={"function": "EWC", "fixed": {"samples": 9}}),
+            {"finetune", "L2"},
+        ),
     ],
 )
 def test_what_a_result_had_otherwise_is_trained_again(change, left, reference, tmp_path, monkeypatch):
-    _, root = reference
+    cached, root = reference
     shutil.copytree(root / "tiny", tmp_path / "tiny")
     manifest = results.load_manifest("tiny", root=tmp_path)
     change(manifest)
     results.save_manifest(tmp_path / "tiny", manifest)
     trained = what_is_trained(monkeypatch)
-    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
-    assert {c.name for c in TINY.contenders} - {unit.contender for unit in trained} == left
-    assert files_of(tmp_path) == files_of(root)
+    runner.run("tiny", profile="cpu", device="cpu", seeds=4, root=tmp_path)
+    of_old_seeds = {r.contender for unit in trained for r in unit.replicas() if r.seeds[0] != 3}
+    assert {c.name for c in TINY.contenders} - of_old_seeds == left
+    for name in ("finetune", "EWC", "L2"):
+        np.testing.assert_array_equal(
+            results.load("tiny", root=tmp_path).matrix(name)[:3], cached.matrix(name)
+        )
+
+
+def test_what_an_interrupted_run_left_hides_no_result(reference, tmp_path, monkeypatch):
+    cached, root = reference
+    shutil.copytree(root / "tiny", tmp_path / "tiny")
+    store = runner.open_store(tmp_path / ".units" / "tiny", TINY, cached.manifest)
+    unit = units.test_units(TINY, "cpu", BUDGET, dict.fromkeys(("finetune", "EWC", "L2"), ()))[0]
+    store.write(unit, units.run_unit(unit, "cpu"))
+    trained = what_is_trained(monkeypatch)
+    runner.run("tiny", profile="cpu", device="cpu", seeds=4, root=tmp_path)
+    assert [(r.stage, r.seeds) for unit in trained for r in unit.replicas()] == 3 * [("test", (3,))]
+
+
+def test_a_final_run_that_diverges_is_named_and_holds_nothing_up(tmp_path, monkeypatch):
+    def sometimes(unit, device):
+        if (unit.stage, unit.contender) == ("test", "EWC") and 1 in unit.seeds:
+            raise FloatingPointError(f"{unit}: replicas [1] of 2 diverged")
+        return units.run_unit(unit, device)
+
+    monkeypatch.setattr(runner, "run_unit", sometimes)
+    with pytest.raises(
+        FloatingPointError, match=r"^tiny: EWC at \(\d+\), seeds 0, 1: replicas \[1\] of 2 div.*$"
+    ):
+        runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    finals = sorted(file.name.split("-")[1] for file in (tmp_path / ".units" / "tiny").glob("test-*.npz"))
+    assert finals == ["EWC", *3 * ["L2"], *3 * ["finetune"]]  # seed 2 of EWC is a unit of its own
 
 
 def test_a_longer_grid_trains_only_the_new_strengths(reference, tmp_path, monkeypatch):
@@ -371,46 +421,69 @@ def test_an_unknown_experiment_is_refused():
 # Interruptions
 
 
-def start(root, scheduler=None):
+def start(root, trained=None):
     """Start a run in a process of its own, which can be killed."""
     quickest = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in quickest else "spawn")
     context.set_forkserver_preload(["tiny_experiment", "cl_lib.runner"])
-    process = context.Process(target=run_tiny, args=(root, scheduler))
+    process = context.Process(target=run_tiny, args=(root, trained))
     process.start()
     return process
 
 
-def run_tiny(root, scheduler=None):
+def run_tiny(root, trained=None):
+    """Run it; the file ``trained`` gets the names of the units that are trained here."""
     torch.set_num_threads(1)
-    runner.run("tiny", profile="cpu", device="cpu", root=root, scheduler=scheduler, progress=False)
+    if trained:
+        trained.touch()
+
+        def noted(unit, device):
+            with trained.open("a", encoding="utf8") as file:
+                print(unit.key, file=file)
+            return units.run_unit(unit, device)
+
+        runner.run_unit = noted
+    runner.run("tiny", profile="cpu", device="cpu", root=root, progress=False)
 
 
 def files_of(root):
-    """The result without what may differ: when, how long, and how much memory."""
+    """The result without what may differ: when, how long, how much memory, and the arrays' last digits."""
     path = root / "tiny"
     manifest = json.loads((path / "manifest.json").read_text("utf8"))
     for key in ("finished", "compute_seconds", "peak_mib", "devices"):
         manifest.pop(key)
-    return manifest, (path / "accuracy.csv").read_bytes(), (path / "search.csv").read_bytes()
+    manifest["files"].pop("arrays.npz")
+    arrays = results.load("tiny", root=root).arrays
+    rounded = {name: [float(f"{value:.4g}") for value in array.ravel()] for name, array in arrays.items()}
+    return manifest, rounded, (path / "accuracy.csv").read_bytes(), (path / "search.csv").read_bytes()
 
 
 def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_path):
-    moments, kills = random.Random(0), 0
+    runner.open_store(tmp_path / ".units" / "tiny", TINY)  # the twin has run: each blow falls into the units
+    moments, kills, amid = random.Random(0), 0, 0
+
+    def count(root=tmp_path):
+        return len(list((root / ".units" / "tiny").glob("*.npz")))
+
     while kills < 20:
-        process = start(tmp_path)
-        process.join(moments.uniform(0.05, 1.2))
+        before, process = count(), start(tmp_path)
+        if kills % 2:  # every second blow falls after something new was finished
+            while process.is_alive() and count() == before:
+                time.sleep(0.01)
+        process.join(moments.uniform(0.05, 1.2) / (1 + 9 * (kills % 2)))
         if process.is_alive():
             process.kill()
             process.join()
             assert process.exitcode != 0
             assert os.name != "posix" or process.exitcode == -signal.SIGKILL
             kills += 1
+            amid += before < count() < count(reference[1])
         else:  # finished before the blow: begin anew
             assert process.exitcode == 0
             for file in (tmp_path / ".units" / "tiny").glob("*.npz"):
                 if moments.random() < 0.5:
                     file.unlink()
+    assert amid > 0  # some were killed amid the work
     finished = {file.stat().st_mtime_ns for file in (tmp_path / ".units" / "tiny").glob("*.npz")}
     process = start(tmp_path)
     process.join()
@@ -421,10 +494,12 @@ def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_pat
 
 
 def test_two_runs_at_once_share_the_work(reference, tmp_path):
-    processes = [start(tmp_path), start(tmp_path)]
+    processes = [start(tmp_path, trained=tmp_path / str(i)) for i in range(2)]
     for process in processes:
         process.join()
         assert process.exitcode == 0
+    trained = [(tmp_path / str(i)).read_text("utf8").split() for i in range(2)]
+    assert len(sum(trained, [])) == len(set(sum(trained, [])))  # nothing is trained by both
     assert files_of(tmp_path) == files_of(reference[1])
     assert not list((tmp_path / ".units" / "tiny").glob(".*part"))
 
@@ -461,7 +536,7 @@ def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
 def test_a_unit_in_another_hand_is_waited_for(tmp_path, monkeypatch):
     """The lock is held elsewhere and freed without a result: the unit is then computed here."""
     monkeypatch.setattr(runner, "WAIT", 0.01)
-    store = runner.Store(tmp_path / ".units" / "tiny")
+    store = runner.open_store(tmp_path / ".units" / "tiny", TINY)
     unit = units.search_units(TINY, "cpu", BUDGET)[0]
     held = store.lock(unit)
     held.acquire()
