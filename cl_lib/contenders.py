@@ -115,32 +115,54 @@ def memory_methods(*, wide: bool = False) -> tuple[Contender, ...]:
     )
 
 
+def _beside_mas(name: str, regulariser: Callable[..., Method], strengths, protect) -> Contender:
+    """A regulariser of the activations, with MAS as protector."""
+    method = partial(_selfless, regulariser=regulariser, protector=mas)
+    return Contender(name, method, pairs(strengths, protect))
+
+
 def selfless_methods() -> tuple[Contender, ...]:
     """Each regulariser of the activations with MAS, and SLNID with EWC."""
     protect = (0.01, 0.03, 0.1)
-
-    def with_mas(method: type[Method], strengths: tuple[float, ...]) -> dict:
-        return {
-            "method": partial(_selfless, regulariser=method, protector=mas),
-            "grid": pairs(strengths, protect),
-        }
-
     inhibited, spread = (1e-4, 3e-4, 1e-3), (3e-5, 1e-4, 3e-4)
     return (
         Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
-        Contender("L1 activations", **with_mas(L1Activations, (1e-4, 1e-3, 1e-2))),
-        Contender("L1 weights", **with_mas(L1Weights, (1e-7, 1e-6, 1e-5))),
-        Contender("DeCov", **with_mas(DeCov, (1e-3, 1e-2, 1e-1))),
-        Contender("SNI", **with_mas(SNI, spread)),
-        Contender("SLNI", **with_mas(SLNI, inhibited)),
-        Contender("SNID", **with_mas(SNID, spread)),
-        Contender("SLNID", **with_mas(SLNID, inhibited)),
+        _beside_mas("L1 activations", L1Activations, (1e-4, 1e-3, 1e-2), protect),
+        _beside_mas("L1 weights", L1Weights, (1e-7, 1e-6, 1e-5), protect),
+        _beside_mas("DeCov", DeCov, (1e-3, 1e-2, 1e-1), protect),
+        _beside_mas("SNI", SNI, spread, protect),
+        _beside_mas("SLNI", SLNI, inhibited, protect),
+        _beside_mas("SNID", SNID, spread, protect),
+        _beside_mas("SLNID", SLNID, inhibited, protect),
         Contender(
             "SLNID + EWC",
             partial(_selfless, regulariser=SLNID, protector=ewc),
             pairs(inhibited, (3.0, 10.0, 30.0)),
         ),
     )
+
+
+def neighbourhoods() -> tuple[Contender, ...]:
+    """Inhibition by how far it reaches, as a share of the layer, with and without discount.
+
+    A near neighbourhood has fewer pairs than a far one, so its strengths are larger.
+    """
+    protect, grids = (
+        (0.01, 0.03),
+        {
+            24: (3e-4, 1e-3, 3e-3, 1e-2),
+            12: (1.5e-4, 5e-4, 1.5e-3, 5e-3),
+            6: (1e-4, 3e-4, 1e-3, 3e-3),
+            3: (5e-5, 1.5e-4, 5e-4, 1.5e-3),
+        },
+    )
+    lines = []
+    for near, everywhere in ((SLNI, SNI), (SLNID, SNID)):
+        for part, strengths in grids.items():
+            name = f"{near.__name__}, 1/{part}"
+            lines.append(_beside_mas(name, partial(near, width=1 / part), strengths, protect))
+        lines.append(_beside_mas(everywhere.__name__, everywhere, (3e-5, 1e-4, 3e-4, 1e-3), protect))
+    return tuple(lines)
 
 
 def estimators() -> tuple[Contender, ...]:

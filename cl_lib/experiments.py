@@ -18,12 +18,13 @@ from cl_lib.contenders import (
     estimators,
     mas_inputs,
     memory_methods,
+    neighbourhoods,
     selfless_methods,
     wide_methods,
     widths,
 )
 from cl_lib.data import Dataset, Split
-from cl_lib.declarations import Budget, Experiment, powers
+from cl_lib.declarations import Budget, Contender, Experiment, powers
 from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input
 from cl_lib.runs import Run
 from cl_lib.tasks import Stream, Task, some
@@ -173,14 +174,14 @@ def _disjoint(
     )
 
 
-def _selfless(width: int) -> Experiment:
+def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
     return Experiment(
-        name=f"selfless-{width}",
-        title=f"Room for later tasks: permuted MNIST, {width} hidden units",
+        name=name,
+        title=f"{title}: permuted MNIST, {width} hidden units",
         dataset="mnist",
         stream=partial(permuted, n_tasks=5, keep_first=True),
         network=mlp,
-        contenders=selfless_methods(),
+        contenders=contenders,
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
             Budget(10, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
@@ -250,7 +251,11 @@ EXPERIMENTS = {
             partial(grouped, n_tasks=5, scenario="domain"),
             n_train=10_000,
         ),
-        *(_selfless(width) for width in (64, 128)),
+        *(
+            _selfless(f"selfless-{width}", "Room for later tasks", width, selfless_methods())
+            for width in (64, 128)
+        ),
+        _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
             name="width",
             title="Forgetting against width: permuted MNIST, five tasks",
