@@ -46,4 +46,4 @@ class Optimizer:
             return self.settings.lr / (1 - self.settings.momentum)
         i = self.names.index(name)
         square = self.square[i] / (1 - 0.999 ** self.count[i])
-        return self.settings.lr / (square.sqrt() + 1e-8)
+        return square.sqrt_().add_(1e-8).reciprocal_().mul_(self.settings.lr)

@@ -169,10 +169,11 @@ class QuadraticMethod(Method):
             return
         for name, centre in state.centre.items():
             eta = step_size(name)
-            if isinstance(eta, float):
-                weight = state.factor(name, lambda f, eta=eta: self._weight(f, population, eta))
+            if isinstance(eta, float):  # the same at every step
+                weight = state.factor(name, lambda f, eta=eta: _weight(self._curvature(f, population) * eta))
             else:
-                weight = self._weight(state.importance[name], population, eta)
+                curvature = state.factor(name, lambda f: self._curvature(f, population))
+                weight = _weight(curvature * eta)
             population.params[name].lerp_(centre, weight)
 
     def penalties(self, state: Quadratic | None) -> list[tuple["QuadraticMethod", Quadratic]]:
@@ -182,14 +183,16 @@ class QuadraticMethod(Method):
     def _curvature(self, importance: Tensor, population: Population) -> Tensor:
         return like(self.factor * population.per_replica(self.strength), importance) * importance
 
-    def _weight(self, importance: Tensor, population: Population, eta: float | Tensor) -> Tensor:
-        pull = self._curvature(importance, population) * eta
-        return pull.clamp_(max=torch.finfo(pull.dtype).max) / (1 + pull)
-
 
 def _replica_sums(stacked: Tensor) -> Tensor:
     """Sum over all but the axis of replicas; a parameter without axes of its own is stacked to ``(R,)``."""
     return stacked.reshape(len(stacked), -1).sum(1)
+
+
+def _weight(pull: Tensor) -> Tensor:
+    """From eta lambda F, which is overwritten, the share of the way to the anchor."""
+    pull.clamp_(max=torch.finfo(pull.dtype).max)
+    return pull.div_(1 + pull)
 
 
 def like(per_replica: Tensor, stacked: Tensor) -> Tensor:
