@@ -38,6 +38,14 @@ def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
     return behaviour
 
 
+def behaviour_behind(contender: str, twin: dict) -> dict:
+    """The part of a twin that says how a contender is trained: its own; all of it where it has none.
+
+    Twins leave out wide networks, and any change in a twin may be theirs, too.
+    """
+    return twin.get(contender, twin)
+
+
 #: An effect below this, in units of a weight, counts as none.
 NO_EFFECT = 2e-5
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -302,6 +303,32 @@ def test_networks_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch,
     assert "The code behaves otherwise than before, so 'EWC' is trained anew" in capsys.readouterr().out
     as_changed_code(monkeypatch, twin, "as it was")
     assert opened(root).read(unit)
+
+
+def test_a_contender_without_a_twin_is_kept_as_long_as_nothing_changes(root, monkeypatch):
+    wide = replace(TINY.contender("EWC"), name="wide EWC", width=32)
+    budgets = TINY.budgets | {"twin": replace(TINY.budgets["twin"], max_width=16)}
+    experiment = replace(TINY, contenders=(*TINY.contenders, wide), budgets=budgets)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    runner.run("tiny", profile="cpu", device="cpu", root=root)
+    cached = results.load("tiny", root=root)
+    assert "wide EWC" in cached.methods and "wide EWC" not in cached.manifest["twin"]
+
+    wide_unit, narrow_unit = (
+        next(u for u in units.search_units(experiment, "cpu", tiny_experiment.BUDGET) if u.contender == name)
+        for name in ("wide EWC", "L2")
+    )
+    asked = [wide_unit, narrow_unit, replace(wide_unit, seeds=(99,))]
+    same = store.Store(root / "same", cached.manifest["twin"], [])
+    same.start_from(cached, experiment, asked)
+    assert same.read(wide_unit) and same.read(narrow_unit)
+
+    other = cached.manifest["twin"] | {"EWC": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0}}
+    changed = store.Store(root / "changed", other, [])
+    changed.start_from(cached, experiment, asked)
+    assert not changed.read(wide_unit) and changed.read(narrow_unit)
+    assert changed.name(wide_unit) != same.name(wide_unit)
+    assert changed.name(narrow_unit) == same.name(narrow_unit)
 
 
 def test_another_torch_runs_the_twin_again(monkeypatch):
