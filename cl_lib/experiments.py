@@ -174,7 +174,9 @@ def _disjoint(
     )
 
 
-def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
+def _selfless(
+    name: str, title: str, width: int, contenders: tuple[Contender, ...], *, search_seeds: int = 2
+) -> Experiment:
     return Experiment(
         name=name,
         title=f"{title}: permuted MNIST, {width} hidden units",
@@ -184,7 +186,9 @@ def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ..
         contenders=contenders,
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(10, 1, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
+            Budget(
+                10, search_seeds, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12
+            ),
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -255,7 +259,9 @@ EXPERIMENTS = {
             _selfless(f"selfless-{width}", "Room for later tasks", width, selfless_methods())
             for width in (64, 128)
         ),
-        _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
+        _selfless(
+            "selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods(), search_seeds=1
+        ),
         Experiment(
             name="width",
             title="Forgetting against width: permuted MNIST, five tasks",
