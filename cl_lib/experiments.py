@@ -174,9 +174,7 @@ def _disjoint(
     )
 
 
-def _selfless(
-    name: str, title: str, width: int, contenders: tuple[Contender, ...], *, search_seeds: int = 2
-) -> Experiment:
+def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
     return Experiment(
         name=name,
         title=f"{title}: permuted MNIST, {width} hidden units",
@@ -186,9 +184,7 @@ def _selfless(
         contenders=contenders,
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(
-                10, search_seeds, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12
-            ),
+            Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -259,9 +255,7 @@ EXPERIMENTS = {
             _selfless(f"selfless-{width}", "Room for later tasks", width, selfless_methods())
             for width in (64, 128)
         ),
-        _selfless(
-            "selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods(), search_seeds=1
-        ),
+        _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
             name="width",
             title="Forgetting against width: permuted MNIST, five tasks",
