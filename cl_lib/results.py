@@ -158,7 +158,9 @@ def describe(manifest: dict) -> str:
         f"{', '.join(manifest['devices'])}, {manifest['finished'][:10]}."
     )
     if ends := at_an_end(manifest):
-        text += f" Best at an end of the grid, so perhaps better beyond it: {'; '.join(ends)}."
+        searched = [name for name, line in manifest["contenders"].items() if len(line["grid"]) > 1]
+        whose = "every method" if 1 < len(ends) == len(searched) else "; ".join(ends)
+        text += f" Best at an end of the grid, so perhaps better beyond it: {whose}."
     if manifest["profile"] != "full":
         text += " A reduced run: the full one waits for a GPU."
     if manifest["stale"]:

@@ -164,6 +164,20 @@ def test_a_strength_at_an_end_of_its_grid_is_told(grid, chosen, at_an_end):
     assert ("at an end of the grid" in results.describe({**MANIFEST, **changed})) == at_an_end
 
 
+def test_where_all_strengths_are_at_an_end_no_method_is_named():
+    line = {"grid": [[1.0], [10.0]], "width": None}
+    method = {**MANIFEST["methods"]["EWC"], "chosen": [10.0]}
+    names = {"EWC": line, "L2": line, "finetune": {"grid": [[]], "width": None}}
+    found = results.describe(
+        {
+            **MANIFEST,
+            "contenders": names,
+            "methods": {"EWC": method, "L2": method, "finetune": {**method, "chosen": []}},
+        }
+    )
+    assert "beyond it: every method." in found
+
+
 # Files
 
 
