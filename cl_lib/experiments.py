@@ -265,7 +265,17 @@ EXPERIMENTS = {
             contenders=widths(),
             budgets=_budgets(
                 Budget(10, 3, epochs=3, batch_size=128, n_train=None, n_test=None, width=100, chunk=30),
-                Budget(10, 2, epochs=3, batch_size=32, n_train=6000, n_test=1000, width=100, chunk=8),
+                Budget(
+                    10,
+                    2,
+                    epochs=3,
+                    batch_size=32,
+                    n_train=6000,
+                    n_test=1000,
+                    width=100,
+                    chunk=8,
+                    max_width=1024,
+                ),
             ),
             training=_SGD,
             curve_every=60,
