@@ -95,9 +95,15 @@ def _run(options: argparse.Namespace) -> int:
 
     gpu = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
     profile = "quick" if options.quick else options.profile or ("full" if gpu else "cpu")
-    names = list(EXPERIMENTS) if "all" in options.name else options.name
-    for name in names:
-        runner.check_run(name, profile, options.seeds)
+    everything, names = "all" in options.name, []
+    for name in EXPERIMENTS if everything else options.name:
+        try:
+            runner.check_run(name, profile, options.seeds)
+            names.append(name)
+        except runner.WouldReplaceMore as error:
+            if not everything:
+                raise
+            print(f"{name} is left as it is: {error}")
     for name in names:
         path = runner.run(
             name,

@@ -91,7 +91,7 @@ def run(
             tqdm.write(f"Nothing is taken from the cached {name}: its manifest has no {error}.")
     total = sum(unit.effort for unit in (*searching, *as_many))
     disable = None if progress is None else not progress
-    with tqdm(total=total, desc=name, unit="work", disable=disable, bar_format=_BAR) as bar:
+    with tqdm(total=total, desc=name, disable=disable, bar_format=_BAR, smoothing=0) as bar:
         searched = _finish(searching, store, compute, bar)
         chosen = choose(experiment, profile, budget, searched)
         final = _finish(test_units(experiment, profile, budget, chosen), store, compute, bar)
@@ -136,14 +136,19 @@ def find(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
+class WouldReplaceMore(ValueError):
+    """A run would put less in the place of more."""
+
+
 def check_run(name: str, profile: str, seeds: int | None = None, *, root: Path | None = None) -> None:
     """Refuse a run that cannot be, or that would put less in the place of more; quick results may always go.
 
     Raises
     ------
     ValueError
-        For an unknown name or profile, or fewer than two seeds; and if the result there, unless it is stale,
-        is of a fuller profile, or of the same one with more seeds.
+        For an unknown name or profile, or fewer than two seeds.
+    WouldReplaceMore
+        If the result there, unless it is stale, is of a fuller profile, or of the same one with more seeds.
     """
     experiment = find(name)
     if profile not in RUN_PROFILES:
@@ -162,7 +167,7 @@ def check_run(name: str, profile: str, seeds: int | None = None, *, root: Path |
     if stale or not (fuller or more):
         return
     way = f"Ask for --seeds {n}, set" if more else "Set"
-    raise ValueError(
+    raise WouldReplaceMore(
         f"{root / name} holds the profile {held} with {n} seeds; a run of the profile {profile} with "
         f"{wanted} would replace it by less. {way} CL_LIB_RESULTS to another folder, or delete that one."
     )
@@ -210,15 +215,19 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
     outcomes: dict[Unit, Outcome] = {}
     failed: dict[Unit, FloatingPointError] = {}
 
-    def done(found: dict[Unit, Outcome]) -> None:
-        bar.update(sum(replica.effort for replica in found))
+    def done(found: dict[Unit, Outcome], *, here: bool) -> None:
+        effort = sum(replica.effort for replica in found)
+        if not here:
+            # No time of this run went into it, so its estimate leaves it out. (A hidden bar has no initial.)
+            bar.initial = getattr(bar, "initial", 0) + effort
+        bar.update(effort)
         outcomes.update(found)
 
     while missing := [left for unit in units for left in unit.without(outcomes | failed)]:
         with ExitStack() as locks:
             mine, known = _claim(missing, store, compute.at_once, locks)
             come = {replica: outcome for replica, outcome in known.items() if replica not in outcomes}
-            done(come)
+            done(come, here=False)
             for unit, result in compute(mine):
                 try:
                     outcome = result()
@@ -226,7 +235,7 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
                     failed |= dict.fromkeys(unit.replicas(), error)
                     continue
                 store.write(unit, outcome)
-                done(dict(zip(unit.replicas(), outcome.split(), strict=True)))
+                done(dict(zip(unit.replicas(), outcome.split(), strict=True)), here=True)
         if not mine and not come:
             time.sleep(WAIT)
     if failed:

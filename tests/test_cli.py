@@ -104,6 +104,19 @@ def test_all_results_are_looked_at_before_the_first_run(call, monkeypatch):
     assert status == 2 and "error: it would replace more" in errors
 
 
+def test_all_leaves_alone_what_a_run_would_replace_by_less(call, run_once, tmp_path, monkeypatch):
+    manifest = results.load_manifest("tiny", root=run_once[0]) | {"profile": "full"}
+    results.save_manifest(tmp_path / "tiny", manifest)
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    begun = []
+    monkeypatch.setattr(runner, "run", lambda name, **_: begun.append(name) or tmp_path / name)
+    status, printed, errors = call("run", "all", "--device", "cpu", "--profile", "cpu")
+    assert (status, begun, errors) == (0, ["width"], "")
+    assert printed.startswith("tiny is left as it is: ") and "holds the profile full" in printed
+    status, _, errors = call("run", "tiny", "--device", "cpu", "--profile", "cpu")
+    assert status == 2 and begun == ["width"] and "holds the profile full" in errors
+
+
 def test_a_second_run_finds_everything_done(call, monkeypatch):
     monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("computed again"))
     status, printed, _ = call("run", "tiny", "--device", "cpu", "--profile", "cpu", "--seeds", "2")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_experiment
 import torch
+from tqdm import tqdm
 
 from cl_lib import declarations, experiments, fit, metrics, results, runner, streams, twins, units
 from cl_lib.data import load
@@ -277,6 +278,23 @@ def test_quick_results_may_always_go(tmp_path):
 @pytest.mark.parametrize("name", results.cached())
 def test_what_is_cached_can_be_made_again_as_declared(name):
     runner.check_run(name, results.load_manifest(name)["profile"])
+
+
+def test_the_time_that_is_left_is_judged_by_what_this_run_trains(reference, tmp_path, monkeypatch, capsys):
+    shutil.copytree(reference[1], tmp_path, dirs_exist_ok=True)
+    bars = []
+
+    class Bar(tqdm):
+        def close(self):
+            bars.append((self.initial, self.n, self.total, self.format_dict["rate"]))
+            super().close()
+
+    monkeypatch.setattr(runner, "tqdm", Bar)
+    runner.run("tiny", profile="cpu", device="cpu", seeds=4, progress=True, root=tmp_path)
+    initial, n, total, rate = bars[0]
+    trained = len(TINY.contenders) * BUDGET.epochs * BUDGET.width  # one new seed each
+    assert n == total and n - initial == trained
+    assert rate is None  # tqdm then takes the mean since the start, without what was there
 
 
 def what_is_trained(monkeypatch):
