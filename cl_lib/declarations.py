@@ -38,7 +38,8 @@ class Budget:
     width : int
         Units of a hidden layer.
     chunk : int
-        Replicas trained at once: the unit of work that an interruption can lose.
+        Replicas trained at once, fewer where a contender's own network is wider: the unit of work that an
+        interruption can lose.
     n_tasks : int or None
         Of streams whose length is free; None is the experiment's own.
     grid_every : int

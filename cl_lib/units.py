@@ -22,7 +22,7 @@ import torch
 
 from cl_lib import metrics
 from cl_lib.data import Dataset, load
-from cl_lib.declarations import Budget, Experiment, Point, recipe
+from cl_lib.declarations import Budget, Contender, Experiment, Point, recipe
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import Method
 from cl_lib.results import DIGITS, CorruptResult, load_arrays, pack_arrays
@@ -138,10 +138,9 @@ class Outcome:
 def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[Unit]:
     """The search for strengths, for every contender that has a choice."""
     seeds = tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + budget.search_seeds))
-    per_unit = max(1, budget.chunk // len(seeds))
     units = []
     for contender in experiment.lines(profile):
-        points = contender.candidates(budget)
+        points, per_unit = contender.candidates(budget), max(1, _at_once(contender, budget) // len(seeds))
         for some in _chunks(points, per_unit) if len(points) > 1 else ():
             units.append(Unit(experiment.name, profile, budget, "search", contender.name, some, seeds))
     return units
@@ -149,12 +148,17 @@ def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[U
 
 def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point]) -> list[Unit]:
     """The final runs, each contender at its chosen point."""
-    groups = _chunks(tuple(range(budget.seeds)), budget.chunk)
     return [
         Unit(experiment.name, profile, budget, "test", contender.name, (chosen[contender.name],), seeds)
         for contender in experiment.lines(profile)
-        for seeds in groups
+        for seeds in _chunks(tuple(range(budget.seeds)), _at_once(contender, budget))
     ]
+
+
+def _at_once(contender: Contender, budget: Budget) -> int:
+    """Replicas trained at once: of a network wider than the budget's, fewer; side by side they slow down."""
+    width = contender.width or budget.width
+    return max(1, min(budget.chunk, budget.chunk * budget.width // width))
 
 
 def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[Unit, Outcome]) -> dict:
