@@ -265,7 +265,7 @@ EXPERIMENTS = {
             network=mlp,
             contenders=widths(),
             budgets=_budgets(
-                Budget(10, 3, epochs=3, batch_size=128, n_train=None, n_test=None, width=100, chunk=30),
+                Budget(10, 3, epochs=3, batch_size=128, n_train=None, n_test=None, width=100, chunk=300),
                 Budget(10, 2, epochs=3, batch_size=32, n_train=6000, n_test=1000, width=100, chunk=8),
             ),
             training=_SGD,
