@@ -64,7 +64,6 @@ def _list(_: argparse.Namespace) -> int:
             rows.append((name, "-", "-", state, "", "", "", experiment.title))
             continue
         profile = manifest["profile"]
-        current = all(manifest[k] == v for k, v in _written(experiment, manifest).items())
         rows.append(
             (
                 name,
@@ -72,7 +71,7 @@ def _list(_: argparse.Namespace) -> int:
                 str(len(manifest["seeds"])),
                 manifest["devices"][0],
                 manifest["finished"][:10],
-                "as declared" if current else "changed since",
+                "as declared" if experiment.made(manifest) else "changed since",
                 freshness.last_known(name),
                 experiment.title,
             )
@@ -81,13 +80,6 @@ def _list(_: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
-
-
-def _written(experiment, manifest: dict) -> dict:
-    """The declaration as it would be written today, with the number of seeds that was asked for."""
-    declared = experiment.declaration(manifest["profile"])
-    declared["budget"]["seeds"] = len(manifest["seeds"])
-    return declared
 
 
 def _run(options: argparse.Namespace) -> int:

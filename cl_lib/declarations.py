@@ -140,6 +140,12 @@ class Experiment:
             },
         }
 
+    def made(self, manifest: dict) -> bool:
+        """Whether a manifest has the settings that are declared now, whatever the number of seeds."""
+        declared = self.declaration(manifest["profile"])
+        declared["budget"]["seeds"] = len(manifest["seeds"])
+        return all(manifest[what] == value for what, value in declared.items())
+
     def lines(self, profile: str) -> tuple[Contender, ...]:
         """The contenders that a profile trains."""
         limit = self.budgets[profile].max_width or math.inf

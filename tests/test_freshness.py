@@ -348,6 +348,11 @@ def test_a_cached_result_is_fresh_or_says_why_not(name):
     assert not state.fails, str(state)
 
 
+@pytest.mark.parametrize("name", results.cached(ROOT / "results"))
+def test_a_cached_result_has_the_settings_that_are_declared(name):
+    assert EXPERIMENTS[name].made(results.load_manifest(name, root=ROOT / "results")), "run it again"
+
+
 def test_the_schema_lies_beside_the_module():
     schema = json.loads((ROOT / "cl_lib" / freshness.SCHEMA).read_text("utf8"))
     assert set(schema["required"]) == set(schema["properties"])
