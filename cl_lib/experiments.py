@@ -174,10 +174,7 @@ def _disjoint(
     )
 
 
-def _selfless(
-    name: str, title: str, width: int, contenders: tuple[Contender, ...], search_seeds: int = 2
-) -> Experiment:
-    cpu = Budget(10, search_seeds, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12)
+def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
     return Experiment(
         name=name,
         title=f"{title}: permuted MNIST, {width} hidden units",
@@ -187,7 +184,7 @@ def _selfless(
         contenders=contenders,
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            cpu,
+            Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -254,8 +251,7 @@ EXPERIMENTS = {
             partial(grouped, n_tasks=5, scenario="domain"),
             n_train=10_000,
         ),
-        _selfless("selfless-64", "Room for later tasks", 64, selfless_methods()),
-        _selfless("selfless-128", "Room for later tasks", 128, selfless_methods(), search_seeds=1),
+        *(_selfless(f"selfless-{n}", "Room for later tasks", n, selfless_methods()) for n in (64, 128)),
         _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
             name="width",
@@ -266,7 +262,7 @@ EXPERIMENTS = {
             contenders=widths(),
             budgets=_budgets(
                 Budget(10, 3, epochs=3, batch_size=128, n_train=None, n_test=None, width=100, chunk=300),
-                Budget(10, 2, epochs=3, batch_size=32, n_train=6000, n_test=1000, width=100, chunk=8),
+                Budget(10, 2, 3, 32, n_train=6000, n_test=1000, width=100, chunk=8, max_width=1024),
             ),
             training=_SGD,
             curve_every=60,
