@@ -61,7 +61,7 @@ class Claim:
         ``not`` where the interval reaches 0, which only that of a gain does.
         """
         if self.own:
-            missed = round(self.paper, 3) - round(found.mean, 3)
+            missed = round(self.paper - round(found.mean, 3), 3)
             reached = "reproduced" if missed <= 0 else "partly"
             return reached if found.low > 0 and missed <= 0.05 else "not"
         if not self.at_most and found.low > self.paper + 0.05:
