@@ -207,7 +207,21 @@ class Cluster:
                 client.submit(run_unit, unit, self.device, key=unit.key, pure=False): unit for unit in units
             }
             for future in as_completed(list(futures)):
-                yield futures[future], future.result
+                yield futures[future], partial(_outcome_of, future, futures[future])
+
+
+def _outcome_of(future, unit: Unit) -> Outcome:
+    """What came of a unit that was sent away."""
+    from dask.distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise ChildProcessError(
+            f"{unit}: the scheduler gave it up, since each worker that had it died ({error.allowed_failures} "
+            "may). Give workers more memory or time, or raise distributed.scheduler.allowed-failures; the "
+            "same command goes on from here."
+        ) from None
 
 
 def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm) -> dict[Unit, Outcome]:

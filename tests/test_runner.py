@@ -17,7 +17,7 @@ import tiny_experiment
 import torch
 from tqdm import tqdm
 
-from cl_lib import declarations, experiments, fit, metrics, results, runner, streams, twins, units
+from cl_lib import __main__, declarations, experiments, fit, metrics, results, runner, streams, twins, units
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import EWC
@@ -540,9 +540,22 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_
     preload = {"distributed.worker.preload": ["tiny_experiment"], "distributed.comm.timeouts.connect": "60s"}
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "processes": True}
     with dask.config.set(preload), LocalCluster(**options, silence_logs=50) as cluster:
-        runner.run("tiny", profile="cpu", device="cpu", root=tmp_path, scheduler=cluster.scheduler_address)
+        monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+        options = ["--profile", "cpu", "--device", "cpu", "--scheduler", cluster.scheduler_address]
+        assert __main__.main(["run", "tiny", *options]) == 0
     assert len(written) == len(set(written)) == len(list((tmp_path / ".units" / "tiny").glob("*.npz")))
     assert files_of(tmp_path) == files_of(reference[1])
+
+
+def test_a_unit_of_which_every_worker_dies_is_named():
+    distributed = pytest.importorskip("distributed")
+
+    class Lost:
+        def result(self):
+            raise distributed.KilledWorker("a task", "a worker", 3)
+
+    with pytest.raises(ChildProcessError, match=r"^tiny: L2 at .* each worker that had it died \(3 may\)"):
+        runner._outcome_of(Lost(), units.search_units(TINY, "cpu", BUDGET)[-1])
 
 
 def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
