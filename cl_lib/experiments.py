@@ -174,7 +174,10 @@ def _disjoint(
     )
 
 
-def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
+def _selfless(
+    name: str, title: str, width: int, contenders: tuple[Contender, ...], search_seeds: int = 2
+) -> Experiment:
+    cpu = Budget(10, search_seeds, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12)
     return Experiment(
         name=name,
         title=f"{title}: permuted MNIST, {width} hidden units",
@@ -184,7 +187,7 @@ def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ..
         contenders=contenders,
         budgets=_budgets(
             Budget(10, 3, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
-            Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12),
+            cpu,
         ),
         training=_AUTHORS,
         measure=active_units,
@@ -251,7 +254,8 @@ EXPERIMENTS = {
             partial(grouped, n_tasks=5, scenario="domain"),
             n_train=10_000,
         ),
-        *(_selfless(f"selfless-{n}", "Room for later tasks", n, selfless_methods()) for n in (64, 128)),
+        _selfless("selfless-64", "Room for later tasks", 64, selfless_methods()),
+        _selfless("selfless-128", "Room for later tasks", 128, selfless_methods(), search_seeds=1),
         _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
             name="width",
