@@ -148,15 +148,13 @@ def neighbourhoods() -> tuple[Contender, ...]:
 
     A near neighbourhood has fewer pairs than a far one, so its strengths are larger.
     """
-    protect, grids = (
-        (0.01, 0.03),
-        {
-            24: (3e-4, 1e-3, 3e-3, 1e-2),
-            12: (1.5e-4, 5e-4, 1.5e-3, 5e-3),
-            6: (1e-4, 3e-4, 1e-3, 3e-3),
-            3: (5e-5, 1.5e-4, 5e-4, 1.5e-3),
-        },
-    )
+    protect = (0.01, 0.03)
+    grids = {
+        24: (3e-4, 1e-3, 3e-3, 1e-2),
+        12: (1.5e-4, 5e-4, 1.5e-3, 5e-3),
+        6: (1e-4, 3e-4, 1e-3, 3e-3),
+        3: (5e-5, 1.5e-4, 5e-4, 1.5e-3),
+    }
     lines = []
     for near, everywhere in ((SLNI, SNI), (SLNID, SNID)):
         for part, strengths in grids.items():
