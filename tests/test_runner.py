@@ -489,15 +489,13 @@ def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_pat
             while process.is_alive() and count() == before:
                 time.sleep(0.01)
         process.join(moments.uniform(0.05, 1.2) / (1 + 9 * (kills % 2)))
-        if process.is_alive():
-            process.kill()
-            process.join()
-            assert process.exitcode != 0
+        process.kill()  # a process that has just ended is not harmed by it
+        process.join()
+        if process.exitcode:
             assert os.name != "posix" or process.exitcode == -signal.SIGKILL
             kills += 1
             amid += before < count() < count(reference[1])
         else:  # finished before the blow: begin anew
-            assert process.exitcode == 0
             for file in (tmp_path / ".units" / "tiny").glob("*.npz"):
                 if moments.random() < 0.5:
                     file.unlink()
