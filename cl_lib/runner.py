@@ -9,11 +9,10 @@ several runs share the work; the system frees it when its holder dies.
 
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,12 @@ from filelock import Timeout
 from tqdm import tqdm
 
 from cl_lib import metrics, results
+from cl_lib.compute import Cluster, Here
 from cl_lib.declarations import Budget, Experiment, Point
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import Store, open_store
 from cl_lib.training import training_device
-from cl_lib.units import Outcome, Unit, choose, run_unit, search_units, test_units
+from cl_lib.units import Outcome, Unit, choose, search_units, test_units
 
 RUN_PROFILES = ("full", "cpu", "quick")
 WAIT = 0.5  # seconds between looks at units that another run has in hand
@@ -171,57 +171,6 @@ def check_run(name: str, profile: str, seeds: int | None = None, *, root: Path |
         f"{root / name} holds the profile {held} with {n} seeds; a run of the profile {profile} with "
         f"{wanted} would replace it by less. {way} CL_LIB_RESULTS to another folder, or delete that one."
     )
-
-
-@dataclass(frozen=True)
-class Here:
-    """Compute in this process, one unit after the other."""
-
-    device: str
-    at_once: int = 1
-
-    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
-        """Yield each unit with what gives its outcome."""
-        for unit in units:
-            yield unit, partial(run_unit, unit, self.device)
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Send units to a Dask cluster, which runs one again if its worker dies."""
-
-    address: str
-    device: str
-    at_once: int = 1000
-
-    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
-        """Yield each unit with what gives its outcome, in the order in which they finish."""
-        try:
-            from dask.distributed import Client, as_completed
-        except ImportError:
-            raise ImportError(
-                "scheduler needs the package distributed: pip install dask distributed."
-            ) from None
-        with Client(self.address) as client:
-            futures = {
-                client.submit(run_unit, unit, self.device, key=unit.key, pure=False): unit for unit in units
-            }
-            for future in as_completed(list(futures)):
-                yield futures[future], partial(_outcome_of, future, futures[future])
-
-
-def _outcome_of(future, unit: Unit) -> Outcome:
-    """What came of a unit that was sent away."""
-    from dask.distributed import KilledWorker
-
-    try:
-        return future.result()
-    except KilledWorker as error:
-        raise ChildProcessError(
-            f"{unit}: the scheduler gave it up, since each worker that had it died ({error.allowed_failures} "
-            "may). Give workers more memory or time, or raise distributed.scheduler.allowed-failures; the "
-            "same command goes on from here."
-        ) from None
 
 
 def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm) -> dict[Unit, Outcome]:

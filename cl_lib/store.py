@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cl_lib import results
 from cl_lib.declarations import Experiment, recipe
 from cl_lib.results import Cached, CorruptResult
-from cl_lib.twins import behaviour_behind, differences, run_twin
+from cl_lib.twins import differences, run_twin, speakers_for
 from cl_lib.units import Outcome, Unit, versions
 
 
@@ -40,7 +40,8 @@ class Store:
 
     def name(self, unit: Unit) -> str:
         """A unit's file without its suffix."""
-        made_by = json.dumps([behaviour_behind(unit.contender, self.twin), self.notes], sort_keys=True)
+        behaviour = {name: self.twin[name] for name in speakers_for(unit.contender, self.twin)}
+        made_by = json.dumps([behaviour, self.notes], sort_keys=True)
         return f"{unit.key}-{hashlib.sha256(made_by.encode()).hexdigest()[:8]}"
 
     def read(self, unit: Unit) -> dict[Unit, Outcome]:
@@ -76,11 +77,11 @@ class Store:
         """
         if cached.manifest["profile"] != units[0].profile or cached.manifest["stale"]:
             return
-        changed = differences(cached.manifest["twin"], self.twin)
+        known, changed = cached.manifest["twin"] | self.twin, differences(cached.manifest["twin"], self.twin)
         held = {
             replica: outcome
             for replica, outcome in replicas_of(cached, experiment).items()
-            if not (changed if replica.contender not in self.twin else replica.contender in changed)
+            if not set(speakers_for(replica.contender, known)) & changed.keys()
         }
         asked = {_request(replica) for unit in units for replica in unit.replicas()}
         if asked <= set(map(_request, held)):

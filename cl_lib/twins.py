@@ -1,6 +1,6 @@
 """Twins: a few seconds of an experiment, on digits, whose numbers say how its code behaves."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import torch
 
@@ -38,12 +38,12 @@ def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
     return behaviour
 
 
-def behaviour_behind(contender: str, twin: dict) -> dict:
-    """The part of a twin that says how a contender is trained: its own; all of it where it has none.
+def speakers_for(contender: str, twin: Container[str]) -> Container[str]:
+    """The contenders of a twin that say how this one is trained: itself; all of them where it has no part.
 
     Twins leave out wide networks, and any change in a twin may be theirs, too.
     """
-    return twin.get(contender, twin)
+    return {contender} if contender in twin else twin
 
 
 #: An effect below this, in units of a weight, counts as none.

@@ -9,7 +9,18 @@ from sphinx.util.inventory import InventoryFile
 import cl_lib
 from cl_lib import derivations, methods
 
-MODULES = ["experiments", "units", "store", "runner", "results", "freshness", "report"]
+MODULES = [
+    "experiments",
+    "units",
+    "store",
+    "compute",
+    "runner",
+    "results",
+    "freshness",
+    "report",
+    "claims",
+    "published",
+]
 
 
 @pytest.fixture(scope="module")

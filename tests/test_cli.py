@@ -10,7 +10,7 @@ import pytest
 import tiny_experiment
 from conftest import ROOT
 
-from cl_lib import __main__, experiments, freshness, report, results, runner
+from cl_lib import __main__, compute, experiments, freshness, report, results, runner
 from cl_lib.experiments import EXPERIMENTS
 
 
@@ -118,7 +118,7 @@ def test_all_leaves_alone_what_a_run_would_replace_by_less(call, run_once, tmp_p
 
 
 def test_a_second_run_finds_everything_done(call, monkeypatch):
-    monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(compute, "run_unit", lambda *_: pytest.fail("computed again"))
     status, printed, _ = call("run", "tiny", "--device", "cpu", "--profile", "cpu", "--seeds", "2")
     assert status == 0 and printed.startswith("wrote ")
 

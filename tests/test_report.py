@@ -7,8 +7,9 @@ import pytest
 from conftest import BOOK
 
 from cl_lib import metrics, report, results
+from cl_lib.claims import OUR_BAR, VERDICTS, Claim, average, final, gain, learned
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.report import CLAIMS, Claim, average, final, gain, learned
+from cl_lib.published import CLAIMS, WORKS
 
 KEYS = set(re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text("utf8"), re.MULTILINE))
 N_TASKS = {"permuted-mnist-wide": 10, "disjoint-mnist": 3, "disjoint-cifar10": 3}
@@ -70,7 +71,26 @@ def test_a_failure_is_reproduced_by_being_as_low(low, mean, high, verdict):
     ],
 )
 def test_a_target_of_our_own_is_reached_by_the_mean_with_an_interval_above_zero(low, mean, high, verdict):
-    assert claim(where=report.OUR_BAR).verdict(number(low, mean, high)) == verdict
+    assert claim(where=OUR_BAR).verdict(number(low, mean, high)) == verdict
+
+
+@pytest.mark.parametrize(
+    "low, high, verdict", [(0.001, 0.4, "reproduced"), (-0.1, 0.4, "partly"), (-0.4, -0.001, "not")]
+)
+def test_a_finding_without_a_number_asks_which_is_ahead(low, high, verdict):
+    ahead = Claim(
+        "group", "a ahead of b", None, "wen2018ad", "abstract", "width", gain("a", "b"), difference=True
+    )
+    assert ahead.verdict(number(low, (low + high) / 2, high)) == verdict
+    assert report.published({"paper": None}) == "> 0" and report.published({"paper": 1 / 3}) == "0.333"
+
+
+def test_differences_of_a_published_table_are_computed_from_it():
+    """By hand from Table 3 of Aljundi et al. (2018): the sums of a line's eight accuracies, in percent."""
+    training, test, both, local = 477.81, 477.63, 478.87, 470.24
+    stated = {row.what: row.paper for row in CLAIMS if row.experiment == "mas-inputs"}
+    for name, total in (("MAS (test)", test), ("MAS (both)", both), ("local MAS", local)):
+        assert stated[f"{name} less MAS (training)"] == pytest.approx((total - training) / 800)
 
 
 def test_where_ours_stands():
@@ -107,12 +127,12 @@ def test_a_claim_points_to_an_experiment_a_contender_a_task_and_a_work(row):
             found[what] *= N_TASKS.get(row.experiment, 5)
     found = row.ours(methods)
     assert found.low <= found.mean <= found.high and found.n == 2
-    assert row.source in KEYS and row.source in report.WORKS
-    assert 0 < row.paper < 1 and row.where
-    assert not (row.at_most and row.own)
+    assert row.source in KEYS and row.source in WORKS
+    assert row.where and not (row.at_most and row.own)
+    assert abs(row.paper or 0) < 0.02 if row.difference else 0.15 < row.paper < 1
 
 
-@pytest.mark.parametrize("key, name", report.WORKS.items())
+@pytest.mark.parametrize("key, name", WORKS.items())
 def test_works_are_called_as_the_bibliography_has_them(key, name):
     entry = (BOOK / "references.bib").read_text("utf8").split(f"{{{key},")[1].split("\n}")[0]
     authors = re.search(r"author = \{(.*)\}", entry)[1].split(" and ")
@@ -139,6 +159,7 @@ def test_claims_are_told_apart():
 
 def manifest(root, name, methods, stale=None, **budget):
     content = {"profile": "cpu", "budget": budget, "seeds": [0, 1, 2], "methods": methods}
+    content["contenders"] = {c.name: {"width": c.width} for c in EXPERIMENTS[name].contenders}
     content |= {"files": {}, "stale": stale}
     results.write_atomically(root / name / "manifest.json", json.dumps(content).encode())
 
@@ -152,18 +173,20 @@ def test_the_table_is_made_from_the_manifests_alone(tmp_path):
     manifest(tmp_path, "permuted-mnist-wide", methods, epochs=2, n_train=5000, width=100)
     rows = {f"{row['group']}: {row['what']}": row for row in report.rows(tmp_path)}
     assert list(rows) == [claim.text for claim in CLAIMS]
-    assert set(verdict["verdict"] for verdict in rows.values()) <= set(report.VERDICTS)
+    assert set(verdict["verdict"] for verdict in rows.values()) <= set(VERDICTS)
     verdicts = {name: row["verdict"] for name, row in rows.items() if row["verdict"] != "not run"}
     assert verdicts == {
         "permuted MNIST, 10 tasks: EWC": "reproduced",
+        "permuted MNIST, 10 tasks: EWC, another code": "above",
         "permuted MNIST, 10 tasks: SI": "partly",
+        "permuted MNIST, 10 tasks: SI, another code": "above",
         "permuted MNIST, 10 tasks: MAS": "partly",
         "permuted MNIST, 10 tasks: fine-tuning": "not",
     }
     table = report.table(tmp_path).splitlines()
     source = "Kirkpatrick et al. (2017), number quoted in public benchmarks"
     assert table[2].startswith(f"| permuted MNIST, 10 tasks: EWC | 0.940 | {source} |")
-    assert "| our own target; we found no number of Aljundi et al. (2018) |" in table[4]
+    assert "| our own target; we found no number of Aljundi et al. (2018) |" in table[6]
     run = "cpu: 3 seeds, 2 passes over 5,000 images a task, width 100"
     assert table[2].endswith(f"| 0.935 [0.930, 0.945] | {run} | reproduced |")
     assert {line.count("|") for line in table[: len(CLAIMS) + 2]} == {7}
@@ -179,6 +202,13 @@ def test_a_run_over_all_images_names_no_number_of_them(tmp_path):
         tmp_path, "permuted-mnist-wide", methods, stale={"why": "a bug"}, epochs=1, n_train=None, width=10
     )
     assert report.rows(tmp_path)[0]["run"] == "stale, cpu: 3 seeds, 1 pass, width 10"
+
+
+def test_a_run_in_which_each_contender_has_its_own_width_names_none(tmp_path):
+    names = [contender.name for contender in EXPERIMENTS["width"].contenders]
+    manifest(tmp_path, "width", dict.fromkeys(names, entry()), epochs=3, n_train=6000, width=100)
+    (run,) = {row["run"] for row in report.rows(tmp_path) if row["verdict"] != "not run"}
+    assert run == "cpu: 3 seeds, 3 passes over 6,000 images a task"
 
 
 def test_a_manifest_without_what_is_claimed_is_named(tmp_path):

@@ -17,7 +17,19 @@ import tiny_experiment
 import torch
 from tqdm import tqdm
 
-from cl_lib import __main__, declarations, experiments, fit, metrics, results, runner, streams, twins, units
+from cl_lib import (
+    __main__,
+    compute,
+    declarations,
+    experiments,
+    fit,
+    metrics,
+    results,
+    runner,
+    streams,
+    twins,
+    units,
+)
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import EWC
@@ -194,7 +206,7 @@ def test_finished_units_are_not_computed_again(reference, monkeypatch):
     def never(unit, device):
         raise AssertionError(f"{unit} was computed again")
 
-    monkeypatch.setattr(runner, "run_unit", never)
+    monkeypatch.setattr(compute, "run_unit", never)
     runner.run("tiny", profile="cpu", device="cpu", root=root)
     again = results.load("tiny", root=root)
     assert again.accuracy.equals(cached.accuracy) and again.search_table.equals(cached.search_table)
@@ -246,7 +258,7 @@ def test_seeds_can_be_chosen(tmp_path):
 def test_less_does_not_replace_more(reference, tmp_path, monkeypatch):
     _, root = reference
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(runner, "run_unit", lambda *_: pytest.fail("work had begun"))
+    monkeypatch.setattr(compute, "run_unit", lambda *_: pytest.fail("work had begun"))
     with pytest.raises(ValueError, match="cpu with 3 seeds; .* cpu with 2 would .* --seeds 3, set CL_LIB"):
         runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
     manifest = results.load_manifest("tiny", root=tmp_path)
@@ -305,7 +317,7 @@ def what_is_trained(monkeypatch):
         trained.append(unit)
         return units.run_unit(unit, device)
 
-    monkeypatch.setattr(runner, "run_unit", spy)
+    monkeypatch.setattr(compute, "run_unit", spy)
     return trained
 
 
@@ -406,7 +418,7 @@ def test_a_final_run_that_diverges_is_named_and_holds_nothing_up(tmp_path, monke
             raise FloatingPointError(f"{unit}: replicas [1] of 2 diverged")
         return units.run_unit(unit, device)
 
-    monkeypatch.setattr(runner, "run_unit", sometimes)
+    monkeypatch.setattr(compute, "run_unit", sometimes)
     with pytest.raises(
         FloatingPointError, match=r"^tiny: EWC at \(\d+\), seeds 0, 1: replicas \[1\] of 2 div.*$"
     ):
@@ -460,7 +472,7 @@ def run_tiny(root, trained=None):
                 print(unit.key, file=file)
             return units.run_unit(unit, device)
 
-        runner.run_unit = noted
+        compute.run_unit = noted
     runner.run("tiny", profile="cpu", device="cpu", root=root, progress=False)
 
 
@@ -553,7 +565,7 @@ def test_a_unit_of_which_every_worker_dies_is_named():
             raise distributed.KilledWorker("a task", "a worker", 3)
 
     with pytest.raises(ChildProcessError, match=r"^tiny: L2 at .* each worker that had it died \(3 may\)"):
-        runner._outcome_of(Lost(), units.search_units(TINY, "cpu", BUDGET)[-1])
+        compute._outcome_of(Lost(), units.search_units(TINY, "cpu", BUDGET)[-1])
 
 
 def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):

@@ -1,0 +1,269 @@
+"""What papers (or their best public readings) found on the streams of the experiments."""
+
+from collections.abc import Iterator
+from statistics import fmean
+
+from cl_lib.claims import OUR_BAR, Claim, average, final, gain, learned
+
+#: Keys of the bibliography that the claims name, as one would say them.
+WORKS = {
+    "aljundi2018mas": "Aljundi et al. (2018)",
+    "aljundi2019selfless": "Aljundi et al. (2019)",
+    "hsu2018reeval": "Hsu et al. (2018)",
+    "kirkpatrick2017ewc": "Kirkpatrick et al. (2017)",
+    "lomonaco2021avalanche": "Lomonaco et al. (2021)",
+    "mirzadeh2022wide": "Mirzadeh et al. (2022)",
+    "vandeven2022three": "van de Ven et al. (2022)",
+    "vandeven2025fisher": "van de Ven (2025)",
+    "wen2018ad": "Wen & Itti (2018)",
+    "wen2018submission": "Wen & Itti (2018)",
+    "zenke2017si": "Zenke et al. (2017)",
+}
+
+_VAN_DE_VEN, _HSU = ("vandeven2022three", "Table 2"), ("hsu2018reeval", "Table 2")
+# Split MNIST: where the number stands, and what it is in the three scenarios.
+_SCENARIOS = ("task", "domain", "class")
+_SPLIT = {
+    "fine-tuning": (_VAN_DE_VEN, (0.8432, 0.6013, 0.1989)),
+    "L2": (_HSU, (0.9818, 0.6600, 0.2252)),
+    "EWC": (_VAN_DE_VEN, (0.9906, 0.6303, 0.2064)),
+    "online EWC": (_HSU, (0.9804, 0.5733, 0.1977)),
+    "SI": (_HSU, (0.9856, 0.6476, 0.1967)),
+    "MAS": (_HSU, (0.9922, 0.6857, 0.1952)),
+    "LwF": (_VAN_DE_VEN, (0.9960, 0.7118, 0.2189)),
+    "replay": (_VAN_DE_VEN, (None, 0.9375, 0.8879)),
+    "joint training": (_VAN_DE_VEN, (0.9967, 0.9859, 0.9817)),
+}
+
+
+def _split(k: int) -> Iterator[Claim]:
+    scenario = _SCENARIOS[k]
+    for what, ((source, where), numbers) in _SPLIT.items():
+        if numbers[k] is None:
+            continue
+        failure = what == "fine-tuning" or (scenario == "class" and what not in ("replay", "joint training"))
+        yield Claim(
+            f"split MNIST, {scenario}-incremental",
+            what,
+            numbers[k],
+            source,
+            where + ", a failure" * failure + ", a memory of its own size" * (what == "replay"),
+            f"split-mnist-{scenario}",
+            average({"fine-tuning": "finetune", "joint training": "joint"}.get(what, what)),
+            at_most=failure,
+        )
+
+
+def _selfless(width: int, mean: float) -> Iterator[Claim]:
+    paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": f"selfless-{width}"}
+    group, above = f"room for later tasks, {width} units", gain("SLNID", "no regulariser")
+    yield Claim(group, "SLNID", mean, ours=average("SLNID"), **paper)
+    yield Claim(group, "SLNID above none", 0.01, ours=above, difference=True, **paper)
+
+
+# Accuracies on the first and the second task, for four pairs of tasks.
+_MAS_INPUTS = {
+    "MAS (training)": (0.5324, 0.550, 0.5761, 0.4962, 0.7733, 0.5039, 0.7724, 0.5738),
+    "MAS (test)": (0.5343, 0.5507, 0.5731, 0.4901, 0.7762, 0.5029, 0.7745, 0.5745),
+    "MAS (both)": (0.5329, 0.5604, 0.5783, 0.4956, 0.7752, 0.4970, 0.7754, 0.5739),
+    "local MAS": (0.5136, 0.5567, 0.5679, 0.4908, 0.7396, 0.505, 0.7620, 0.5668),
+}
+
+
+def _mas_inputs() -> Iterator[Claim]:
+    base, *others = _MAS_INPUTS
+    for name in others:
+        yield Claim(
+            "MNIST, two tasks of five digits",
+            f"{name} less {base}",
+            fmean(_MAS_INPUTS[name]) - fmean(_MAS_INPUTS[base]),
+            "aljundi2018mas",
+            "Table 3, mean over four pairs of other data sets",
+            "mas-inputs",
+            gain(name, base),
+            difference=True,
+        )
+
+
+def _ahead(group: str, what: str, source: str, where: str, experiment: str, ours) -> Claim:
+    return Claim(group, what, None, source, where, experiment, ours, difference=True)
+
+
+#: The rows of the table.
+#:
+#: :meta hide-value:
+CLAIMS = (
+    *(
+        Claim(
+            "permuted MNIST, 10 tasks",
+            what,
+            number,
+            source,
+            where,
+            "permuted-mnist-wide",
+            average({"fine-tuning": "finetune"}.get(what, what.removesuffix(", another code"))),
+            at_most=what == "fine-tuning",
+        )
+        for what, number, source, where in (
+            ("EWC", 0.94, "kirkpatrick2017ewc", "number quoted in public benchmarks"),
+            ("EWC, another code", 0.83, "lomonaco2021avalanche", "their own run of it, width 512"),
+            ("SI", 0.9694, "zenke2017si", "the authors' stored results, width 2,000"),
+            ("SI, another code", 0.83, "lomonaco2021avalanche", "their own run of it, width 1,000"),
+            ("MAS", 0.95, "aljundi2018mas", OUR_BAR),
+            ("fine-tuning", 0.5741, "zenke2017si", "the authors' stored results, width 2,000, c = 0"),
+        )
+    ),
+    *(claim for k in range(3) for claim in _split(k)),
+    *(
+        Claim(
+            "split MNIST, task-incremental",
+            what,
+            number,
+            "aljundi2018mas",
+            "mean over the tasks of " + where,
+            "split-mnist-task",
+            average("MAS"),
+        )
+        for what, number, where in (
+            (
+                "MAS, the authors' demo",
+                0.9886,
+                "its stored output, best pass of each task chosen on test images",
+            ),
+            (
+                "MAS, the same with old data",
+                0.9927,
+                "its other output, importances measured anew on all old tasks",
+            ),
+        )
+    ),
+    Claim(
+        "disjoint MNIST",
+        "task 1 when learned",
+        0.9924,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        learned("plain", 0),
+    ),
+    Claim(
+        "disjoint MNIST",
+        "task 1 after task 3, plain",
+        0.3295,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        final("plain", 0),
+        at_most=True,
+    ),
+    Claim(
+        "disjoint MNIST",
+        "task 1 after task 3, EWC",
+        0.4102,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        final("EWC", 0),
+    ),
+    Claim(
+        "disjoint MNIST",
+        "task 1 after task 3, AD + EWC",
+        0.9453,
+        "wen2018ad",
+        "abstract",
+        "disjoint-mnist",
+        final("AD + EWC", 0),
+    ),
+    Claim(
+        "disjoint MNIST",
+        "mean after task 3, AD + EWC",
+        0.94,
+        "wen2018ad",
+        OUR_BAR,
+        "disjoint-mnist",
+        average("AD + EWC"),
+    ),
+    Claim(
+        "disjoint CIFAR-10",
+        "task 1 when learned",
+        0.7010,
+        "wen2018ad",
+        "abstract",
+        "disjoint-cifar10",
+        learned("plain", 0),
+    ),
+    Claim(
+        "disjoint CIFAR-10",
+        "task 1 after task 3, AD + EWC",
+        0.6773,
+        "wen2018ad",
+        "abstract",
+        "disjoint-cifar10",
+        final("AD + EWC", 0),
+    ),
+    *(
+        Claim(
+            "disjoint CIFAR-10",
+            f"task 1 after task 3, {method}",
+            1 / 3,
+            "wen2018ad",
+            "abstract, at chance",
+            "disjoint-cifar10",
+            final(method, 0),
+            at_most=True,
+        )
+        for method in ("plain", "EWC")
+    ),
+    _ahead(
+        "EMNIST letters",
+        "AD + EWC ahead of EWC",
+        "wen2018submission",
+        "as on MNIST; no number could be read",
+        "emnist-letters",
+        gain("AD + EWC", "EWC"),
+    ),
+    *_selfless(64, 0.935),
+    *_selfless(128, 0.95),
+    _ahead(
+        "permuted MNIST, 5 tasks",
+        "fine-tuning with 1,024 units ahead of 16",
+        "mirzadeh2022wide",
+        "wide networks forget less, on other streams",
+        "width",
+        gain("finetune, 1024 units", "finetune, 16 units"),
+    ),
+    *(
+        _ahead(
+            "permuted MNIST, 5 tasks",
+            f"EWC ahead of fine-tuning, {width:,} units",
+            "kirkpatrick2017ewc",
+            "Figure 2, another width",
+            "width",
+            gain(f"EWC, {width} units", f"finetune, {width} units"),
+        )
+        for width in (16, 1024)
+    ),
+    *_mas_inputs(),
+    *(
+        Claim(
+            f"split {dataset}, online EWC",
+            f"Fisher: {ours}",
+            numbers[dataset],
+            "vandeven2025fisher",
+            where,
+            experiment,
+            average(ours),
+        )
+        for dataset, experiment, where in (
+            ("MNIST", "fisher-split-mnist", "table of best strengths"),
+            ("CIFAR-10", "fisher-split-cifar10", "table of best strengths, a reduced ResNet-18"),
+        )
+        for ours, numbers in {
+            "exact": {"MNIST": 0.9912, "CIFAR-10": 0.8491},
+            "exact, 500 images": {"MNIST": 0.9893, "CIFAR-10": 0.8457},
+            "sampled": {"MNIST": 0.9912, "CIFAR-10": 0.8377},
+            "empirical": {"MNIST": 0.9912, "CIFAR-10": 0.8328},
+            "batched, 128": {"MNIST": 0.9911, "CIFAR-10": 0.8338},
+        }.items()
+    ),
+)
