@@ -118,6 +118,7 @@ def active_units(run: Run, stream: Stream) -> dict[str, np.ndarray]:
 
 _SGD = {"lr": 0.2, "momentum": 0.0, "optimizer": "sgd"}
 _ADAM = {"lr": 1e-3, "momentum": 0.0, "optimizer": "adam"}
+_MOMENTUM = {"lr": 0.05, "momentum": 0.9, "optimizer": "sgd"}
 _AUTHORS = {"lr": 0.01, "momentum": 0.9, "optimizer": "sgd"}
 _TWIN = Budget(2, 0, epochs=3, batch_size=16, n_train=300, n_test=180, width=16, n_tasks=3, max_width=32)
 
@@ -242,7 +243,7 @@ EXPERIMENTS = {
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=2000, chunk=10),
                 Budget(3, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
             ),
-            training=_SGD,
+            training=_MOMENTUM,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
         _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups),
