@@ -79,7 +79,7 @@ def wide_methods() -> tuple[Contender, ...]:
     """Fine-tuning and the penalties of which papers report permuted MNIST with a wide network."""
     return (
         Contender("finetune", Finetune),
-        Contender("EWC", ewc, powers(3, 10, 30)),
+        Contender("EWC", ewc, powers(3, 10, 30, 100), twin=(10.0,)),
         Contender("online EWC", partial(ewc, anchors="latest"), powers(10, 30, 100)),
         Contender("SI", SI, powers(1, 3, 10)),
         Contender("MAS", mas, powers(0.003, 0.01, 0.03)),
