@@ -241,7 +241,7 @@ EXPERIMENTS = {
             contenders=wide_methods(),
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=2000, chunk=10),
-                Budget(3, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
+                Budget(6, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
             ),
             training=_MOMENTUM,
         ),

@@ -129,6 +129,7 @@ def test_a_claim_points_to_an_experiment_a_contender_a_task_and_a_work(row):
     assert found.low <= found.mean <= found.high and found.n == 2
     assert row.source in KEYS and row.source in WORKS
     assert row.where and not (row.at_most and row.own)
+    assert row.at_most == row.where.split(", a memory")[0].endswith(", a failure")
     assert abs(row.paper or 0) < 0.02 if row.difference else 0.15 < row.paper < 1
 
 

@@ -605,7 +605,7 @@ def test_wide_networks_are_trained_in_smaller_groups():
             assert sum(groups) == (10 if stage[0].stage == "test" else 2 * 4)
 
 
-# Runs with three seeds: convolutions, and a wide network on a CPU.
+# Runs with fewer than ten seeds: convolutions, and a wide network on a CPU.
 SLOW = {
     ("fisher-split-cifar10", "full"),
     ("fisher-split-cifar10", "cpu"),
