@@ -158,7 +158,14 @@ def _split(scenario: str) -> Experiment:
 
 
 def _disjoint(
-    name: str, title: str, dataset: str, stream, *, n_train: int | None = None, wide: bool = True
+    name: str,
+    title: str,
+    dataset: str,
+    stream,
+    *,
+    n_train: int | None = None,
+    wide: bool = True,
+    seeds: int = 10,
 ) -> Experiment:
     return Experiment(
         name=name,
@@ -168,7 +175,7 @@ def _disjoint(
         network=memory_mlp,
         contenders=memory_methods(wide=wide),
         budgets=_budgets(
-            Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=300),
+            Budget(seeds, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=300),
             Budget(10, 3, epochs=3, batch_size=64, n_train=n_train, n_test=None, width=200, chunk=27),
         ),
         training={**_SGD, "lr": 0.05},
@@ -246,7 +253,7 @@ EXPERIMENTS = {
             training=_MOMENTUM,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
-        _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups),
+        _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, seeds=30),
         _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups, wide=False),
         _disjoint(
             "emnist-letters",
