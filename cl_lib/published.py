@@ -36,6 +36,11 @@ _SPLIT = {
 }
 
 
+def _contender(what: str) -> str:
+    """The experiments' name of a method that the table spells out."""
+    return {"fine-tuning": "finetune", "joint training": "joint"}.get(what, what)
+
+
 def _split(k: int) -> Iterator[Claim]:
     scenario = _SCENARIOS[k]
     for what, ((source, where), numbers) in _SPLIT.items():
@@ -49,7 +54,7 @@ def _split(k: int) -> Iterator[Claim]:
             source,
             where + ", a failure" * failure + ", a memory of its own size" * (what == "replay"),
             f"split-mnist-{scenario}",
-            average({"fine-tuning": "finetune", "joint training": "joint"}.get(what, what)),
+            average(_contender(what)),
             at_most=failure,
         )
 
@@ -101,7 +106,7 @@ CLAIMS = (
             source,
             where,
             "permuted-mnist-wide",
-            average({"fine-tuning": "finetune"}.get(what, what.removesuffix(", another code"))),
+            average(_contender(what.removesuffix(", another code"))),
             at_most=what == "fine-tuning",
         )
         for what, number, source, where in (
