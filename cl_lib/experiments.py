@@ -248,7 +248,7 @@ EXPERIMENTS = {
             contenders=wide_methods(),
             budgets=_budgets(
                 Budget(10, 3, epochs=5, batch_size=128, n_train=None, n_test=None, width=2000, chunk=10),
-                Budget(6, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
+                Budget(10, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
             ),
             training=_MOMENTUM,
         ),
@@ -274,7 +274,7 @@ EXPERIMENTS = {
             contenders=widths(),
             budgets=_budgets(
                 Budget(10, 3, epochs=3, batch_size=128, n_train=None, n_test=None, width=100, chunk=300),
-                Budget(10, 2, 3, 32, n_train=6000, n_test=1000, width=100, chunk=8, max_width=1024),
+                Budget(10, 2, 3, 32, n_train=6000, n_test=1000, width=100, chunk=8),
             ),
             training=_SGD,
             curve_every=60,
