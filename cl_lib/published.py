@@ -238,11 +238,11 @@ CLAIMS = (
     *_selfless(128, 0.95),
     _ahead(
         "permuted MNIST, 5 tasks",
-        "fine-tuning with 1,024 units ahead of 16",
+        "fine-tuning with 2,048 units ahead of 16",
         "mirzadeh2022wide",
         "wide networks forget less, on other streams",
         "width",
-        gain("finetune, 1024 units", "finetune, 16 units"),
+        gain("finetune, 2048 units", "finetune, 16 units"),
     ),
     *(
         _ahead(
@@ -253,7 +253,7 @@ CLAIMS = (
             "width",
             gain(f"EWC, {width} units", f"finetune, {width} units"),
         )
-        for width in (16, 1024)
+        for width in (16, 2048)
     ),
     *_mas_inputs(),
     *(

@@ -594,7 +594,7 @@ def test_wide_networks_are_trained_in_smaller_groups():
     experiment = EXPERIMENTS["width"]
     budget = replace(experiment.budgets["cpu"], width=100, chunk=8, seeds=10, search_seeds=2)
     chosen = {c.name: c.grid[0] for c in experiment.contenders}
-    sizes = {16: 8, 64: 8, 128: 6, 256: 3, 512: 1, 1024: 1}
+    sizes = {16: 8, 64: 8, 128: 6, 256: 3, 512: 1, 2048: 1}
     for stage in (
         units.test_units(experiment, "cpu", budget, chosen),
         units.search_units(experiment, "cpu", budget),
@@ -605,12 +605,8 @@ def test_wide_networks_are_trained_in_smaller_groups():
             assert sum(groups) == (10 if stage[0].stage == "test" else 2 * 4)
 
 
-# Runs with fewer than ten seeds: convolutions, and a wide network on a CPU.
-SLOW = {
-    ("fisher-split-cifar10", "full"),
-    ("fisher-split-cifar10", "cpu"),
-    ("permuted-mnist-wide", "cpu"),
-}
+# Convolutions run with fewer than ten seeds.
+SLOW = {"fisher-split-cifar10"}
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "tiny"])
@@ -621,7 +617,7 @@ def test_an_experiment_is_declared_in_full(name):
     assert len(set(names)) == len(names)
     for profile in ("full", "cpu", "quick"):
         budget = experiment.budgets[profile]
-        least = 2 if profile == "quick" else 3 if (name, profile) in SLOW else 10
+        least = 2 if profile == "quick" else 3 if name in SLOW else 10
         assert budget.seeds >= least
         for contender in experiment.lines(profile):
             assert contender.twin in (None, *contender.grid)
