@@ -594,7 +594,7 @@ def test_wide_networks_are_trained_in_smaller_groups():
     experiment = EXPERIMENTS["width"]
     budget = replace(experiment.budgets["cpu"], width=100, chunk=8, seeds=10, search_seeds=2)
     chosen = {c.name: c.grid[0] for c in experiment.contenders}
-    sizes = {16: 8, 64: 8, 128: 6, 256: 3, 512: 1, 2048: 1}
+    sizes = {16: 8, 64: 8, 128: 6, 256: 3, 512: 1, 1024: 1, 2048: 1}
     for stage in (
         units.test_units(experiment, "cpu", budget, chosen),
         units.search_units(experiment, "cpu", budget),
