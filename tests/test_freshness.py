@@ -4,7 +4,8 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS, mlp
 
 TINY = tiny_experiment.TINY
-TODAY = datetime.now(UTC).date().isoformat()
+TODAY = "2024-02-29"
+
+
+@pytest.fixture(autouse=True)
+def one_day(monkeypatch):
+    """Notes are dated in UTC; a run of the tests may well go past midnight."""
+    monkeypatch.setattr(
+        freshness, "datetime", SimpleNamespace(now=lambda zone: datetime.fromisoformat(TODAY))
+    )
 
 
 @pytest.fixture(scope="module")
