@@ -183,7 +183,7 @@ def widths() -> tuple[Contender, ...]:
     lines = []
     for width in (16, 32, 64, 128, 256, 512, 1024, 2048):
         lines.append(Contender(f"finetune, {width} units", Finetune, width=width))
-        lines.append(Contender(f"EWC, {width} units", ewc, powers(3, 10, 30, 100), width=width))
+        lines.append(Contender(f"EWC, {width} units", ewc, powers(1, 3, 10, 30, 100, 300), width=width))
     return tuple(lines)
 
 
