@@ -178,6 +178,14 @@ def estimators() -> tuple[Contender, ...]:
     )
 
 
+def optimizers() -> tuple[Contender, ...]:
+    """Fine-tuning with a new optimiser for each task, and with one for all of them."""
+    return (
+        Contender("new", Finetune),
+        Contender("kept", Finetune, training={"keep_optimizer": True}),
+    )
+
+
 def widths() -> tuple[Contender, ...]:
     """Fine-tuning and EWC, each at eight widths."""
     lines = []

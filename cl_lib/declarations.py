@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import numpy as np
@@ -67,6 +67,7 @@ class Contender:
 
     ``method`` takes one argument for each strength, a tuple that is trained side by side. ``twin`` is the
     point of its twin (default: the middle of the grid); a grid that grows on one side keeps its old one.
+    ``training`` is for what is trained otherwise than the experiment says.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Contender:
     grid: tuple[Point, ...] = ((),)
     width: int | None = None
     twin: Point | None = None
+    training: Mapping[str, float | str | bool] = field(default_factory=dict)
 
     def build(self, points: tuple[Point, ...]) -> Method:
         """The method with the strengths of all points side by side."""
@@ -109,7 +111,7 @@ class Experiment:
     network: Callable[[Stream, int], nn.Module]
     contenders: tuple[Contender, ...]
     budgets: Mapping[str, Budget]
-    training: Mapping[str, float | str]
+    training: Mapping[str, float | str | bool]
     measure: Callable[[Run, Stream], dict[str, np.ndarray]] | None = None
     curve_every: int | None = None
 
@@ -135,6 +137,7 @@ class Experiment:
                     "method": named(c.method),
                     "grid": [list(p) for p in c.candidates(budget)],
                     "width": c.width,
+                    **({"training": dict(c.training)} if c.training else {}),
                 }
                 for c in self.lines(profile)
             },
@@ -171,10 +174,11 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
     "test". Networks of equal recipe, strength and seed are the same.
     """
     own, budget = declared["contenders"][contender], declared["budget"]
-    whole = ("experiment", "profile", "dataset", "data_sha256", "stream", "training", "importance_images")
+    whole = ("experiment", "profile", "dataset", "data_sha256", "stream", "importance_images")
     kept = ("measure", "curve_every") if stage == "test" else ()
     content = {
         **{what: declared[what] for what in (*whole, *kept)},
+        "training": declared["training"] | own.get("training", {}),
         "budget": {what: budget[what] for what in OF_A_NETWORK},
         "stage": stage,
         "contender": contender,

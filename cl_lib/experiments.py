@@ -19,6 +19,7 @@ from cl_lib.contenders import (
     mas_inputs,
     memory_methods,
     neighbourhoods,
+    optimizers,
     selfless_methods,
     wide_methods,
     widths,
@@ -254,6 +255,19 @@ EXPERIMENTS = {
             training=_MOMENTUM,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
+        Experiment(
+            name="kept-adam",
+            title="A new Adam for each task, or one kept: split MNIST, task-incremental",
+            dataset="mnist",
+            stream=partial(grouped, n_tasks=5, scenario="task"),
+            network=mlp,
+            contenders=optimizers(),
+            budgets=_budgets(
+                Budget(20, 1, epochs=20, batch_size=128, n_train=None, n_test=None, width=400, chunk=5),
+                Budget(10, 1, epochs=20, batch_size=128, n_train=None, n_test=None, width=200, chunk=5),
+            ),
+            training=_ADAM,
+        ),
         _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, seeds=30),
         _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups, wide=False),
         _disjoint(

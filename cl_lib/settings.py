@@ -31,6 +31,7 @@ class Settings:
     lr: float
     momentum: float
     optimizer: str
+    keep_optimizer: bool
     evaluate: str
     curve_every: int | None
 
@@ -47,6 +48,8 @@ class Settings:
             raise ValueError(f"momentum is {self.momentum!r}, but must lie in [0, 1).")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}.")
+        if not isinstance(self.keep_optimizer, bool):
+            raise ValueError(f"keep_optimizer is {self.keep_optimizer!r}, but must be True or False.")
         if self.evaluate not in ("test", "validation"):
             raise ValueError(f'evaluate is {self.evaluate!r}, but must be "test" or "validation".')
 

@@ -39,6 +39,7 @@ def fit(
     lr: float = 0.05,
     momentum: float = 0.9,
     optimizer: str = "sgd",
+    keep_optimizer: bool = False,
     seeds: Sequence[int] = (0,),
     evaluate: str = "test",
     curve_every: int | None = None,
@@ -62,8 +63,11 @@ def fit(
     epochs, batch_size : int
         Passes over a task's training data, samples in a step; the last batch may be smaller.
     lr, momentum : float
-        Of the optimiser, which starts anew with each task. Adam has no momentum to set.
+        Of the optimiser. Adam has no momentum to set.
     optimizer : {"sgd", "adam"}
+    keep_optimizer : bool
+        Take its running averages along into the next task. Default: it starts anew with each task, as it
+        always does where the weights do (joint training).
     seeds : sequence of int
         Decide initial weights and order of samples.
     evaluate : {"test", "validation"}
@@ -97,7 +101,7 @@ def fit(
     method = Finetune() if method is None else method
     check_arguments(stream, method, seeds)
     seeds = [operator.index(seed) for seed in seeds]
-    settings = Settings(epochs, batch_size, lr, momentum, optimizer, evaluate, curve_every)
+    settings = Settings(epochs, batch_size, lr, momentum, optimizer, keep_optimizer, evaluate, curve_every)
     check_seeds(seeds)
     strengths = np.atleast_1d(np.asarray(method.strength, dtype=float))
     place = training_device(device)
@@ -138,7 +142,7 @@ class _Trainer:
 
     def train(self, progress: bool | None) -> tuple[np.ndarray, Curves | None]:
         """The accuracy matrix ``(R, T, T)``, and the curves if they are wanted."""
-        rows, curve, effect = [], _Curve(self.settings.curve_every), Effect()
+        rows, curve, effect, optimizer = [], _Curve(self.settings.curve_every), Effect(), None
         start = self.population.copy()
         total = sum(self._n_steps(t) for t in range(len(self.tasks)))
         disable = None if progress is None else not progress  # None: only on a terminal
@@ -147,22 +151,23 @@ class _Trainer:
             for t, task in enumerate(self.tasks):
                 if self.method.restarts:
                     self.population.restore(start)
+                if optimizer is None or self.method.restarts or not self.settings.keep_optimizer:
+                    optimizer = Optimizer(self.population.params, self.settings)
                 _enter(self.population.network, t)
                 self.state = self.method.begin_task(self.state, self.population, task)
                 if self.settings.optimizer == "sgd":
                     how = self.settings.lr, self.settings.momentum
                     warn_if_unstable(self.method, self.state, self.population, task, *how)
-                last = self._train_task(t, bar, curve)
+                last = self._train_task(t, optimizer, bar, curve)
                 effect.measure(self.method, self.state, self.population, last)
                 self.state = self.method.after_task(self.state, self.population, task)
                 rows.append(self.accuracies())
         effect.warn()
         return np.stack(rows, axis=1), curve.finish()
 
-    def _train_task(self, t: int, bar: tqdm, curve: "_Curve") -> tuple:
+    def _train_task(self, t: int, optimizer: Optimizer, bar: tqdm, curve: "_Curve") -> tuple:
         """Train on one task; return the last batch."""
         pool = _Pool.of([self.tasks[i] for i in self.method.tasks_seen(t)])
-        optimizer = Optimizer(self.population.params, self.settings)
         for _ in range(self.settings.epochs):
             for index in self._shuffled(len(pool.x)).split(self.settings.batch_size, dim=1):
                 self._train_step(pool, index, optimizer)

@@ -212,11 +212,11 @@ def train(unit: Unit, device: str, method: Method | None = None):
     """The run of a unit, what is kept of it, and its device; ``method`` is for another than its own."""
     experiment = EXPERIMENTS[unit.experiment]
     searching = unit.stage == "search"
-    stream = _stream(unit)
+    stream, contender = _stream(unit), experiment.contender(unit.contender)
     run = fit(
         lambda: experiment.network(stream, unit.width),
         stream,
-        method or experiment.contender(unit.contender).build(unit.points),
+        method or contender.build(unit.points),
         epochs=unit.budget.epochs,
         batch_size=unit.budget.batch_size,
         seeds=unit.seeds,
@@ -224,7 +224,7 @@ def train(unit: Unit, device: str, method: Method | None = None):
         curve_every=None if searching else experiment.curve_every,
         device=device,
         progress=False,
-        **experiment.training,
+        **{**experiment.training, **contender.training},
     )
     arrays = {} if searching else _kept(experiment, run, stream)
     return run, arrays, str(next(iter(run.params.values())).device)

@@ -261,6 +261,8 @@ def test_the_schema_accepts_a_manifest():
     freshness.check_form(MANIFEST)
     freshness.check_form({**MANIFEST, "stale": {"since": "2026-02-01", "why": "another loss"}})
     freshness.check_form({**MANIFEST, "stream": {"function": "permuted", "fixed": {"n_tasks": 2}}})
+    kept = {"method": "EWC", "grid": [[1.0]], "width": None, "training": {"keep_optimizer": True}}
+    freshness.check_form({**MANIFEST, "contenders": {"EWC": kept}})
 
 
 FREE = {("contenders", "EWC"), ("data_sha256", "pixels"), ("twin", "EWC"), ("methods", "EWC")}
@@ -291,6 +293,10 @@ def test_the_schema_misses_what_is_left_out(path):
         (("experiment",), "../small"),
         (("budget", "epochs"), -1),
         (("budget", "epochs"), 1.5),
+        (("training", "optimizer"), "rmsprop"),
+        (("training", "learning_rate"), 0.1),
+        (("contenders", "EWC", "training"), {}),
+        (("contenders", "EWC", "training"), {"keep_optimizer": 1}),
         (("contenders", "EWC", "grid"), [[-1.0]]),
         (("seeds",), [0]),
         (("seeds",), [0, 0]),

@@ -23,6 +23,7 @@ from cl_lib import (
     declarations,
     experiments,
     fit,
+    freshness,
     metrics,
     results,
     runner,
@@ -32,7 +33,7 @@ from cl_lib import (
 )
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.methods import EWC
+from cl_lib.methods import EWC, Finetune
 from cl_lib.results import CorruptResult
 
 TINY, BUDGET = tiny_experiment.TINY, tiny_experiment.BUDGET
@@ -373,6 +374,7 @@ def test_who_repeats_a_run_trains_it_again(before, reference, tmp_path, monkeypa
         (lambda m: m["budget"].update(width=9), set()),
         (lambda m: m["budget"].update(epochs=9), set()),
         (lambda m: m["contenders"]["EWC"].update(width=9), {"finetune", "L2"}),
+        (lambda m: m["contenders"]["EWC"].update(training={"lr": 0.2}), {"finetune", "L2"}),
         (lambda m: m["twin"]["EWC"].update(accuracy=0.9), {"finetune", "L2"}),
         (lambda m: m.pop("devices"), set()),
         (lambda m: m["stream"]["fixed"].update(n_tasks=3), set()),
@@ -602,7 +604,7 @@ def test_wide_networks_are_trained_in_smaller_groups():
         for width, size in sizes.items():
             groups = [unit.n_replicas for unit in stage if unit.contender == f"EWC, {width} units"]
             assert max(groups) == (size if stage[0].stage == "test" else max(2, 2 * (size // 2)))
-            assert sum(groups) == (10 if stage[0].stage == "test" else 2 * 4)
+            assert sum(groups) == (10 if stage[0].stage == "test" else 2 * 6)
 
 
 # Convolutions run with fewer than ten seeds.
@@ -631,6 +633,27 @@ def test_every_method_of_an_experiment_trains_as_its_twin():
     behaviour = twins.run_twin(experiment)
     assert set(behaviour) == {c.name for c in experiment.contenders}
     assert behaviour == twins.run_twin(experiment)
+
+
+def test_a_contender_may_be_trained_otherwise(tmp_path, monkeypatch):
+    slower = declarations.Contender("slower", Finetune, training={"lr": 0.01})
+    experiment = replace(TINY, contenders=(TINY.contender("finetune"), slower))
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    found = [
+        units.run_unit(units.Unit("tiny", "cpu", BUDGET, "test", name, ((),), (0, 1)), "cpu").accuracy
+        for name in ("finetune", "slower")
+    ]
+    alone = replace(TINY, training={**TINY.training, "lr": 0.01})
+    monkeypatch.setitem(EXPERIMENTS, "tiny", alone)
+    lone = units.run_unit(units.Unit("tiny", "cpu", BUDGET, "test", "finetune", ((),), (0, 1)), "cpu")
+    np.testing.assert_array_equal(found[1], lone.accuracy)
+    assert (found[0] != found[1]).any()
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    manifest = results.load_manifest("tiny", root=tmp_path)
+    assert manifest["contenders"]["slower"]["training"] == {"lr": 0.01}
+    assert "training" not in manifest["contenders"]["finetune"]
+    freshness.check_form(manifest)
 
 
 def test_curves_and_measures_are_kept(monkeypatch):

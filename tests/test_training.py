@@ -77,6 +77,29 @@ def test_one_replica_is_an_ordinary_loop(optimizer, scenario, joint):
     np.testing.assert_allclose(run.initial[0], initial, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_a_kept_optimizer_takes_its_averages_along(optimizer, scenario):
+    stream, (options, make_optimizer), made = SCENARIOS[scenario], OPTIMIZERS[optimizer], []
+
+    def one_for_all(params):
+        made.append(made[0] if made else make_optimizer(params))
+        return made[-1]
+
+    after = plain_training(network_for(stream), stream, one_for_all, seed=3)
+    for seeds in ((3,), (0, 3)):
+        kept = short(network_for(stream), stream, seeds=seeds, keep_optimizer=True, **options)
+        assert distance(replica(kept.params, -1), weights_of(after[-1])) < 1e-10
+    new = short(network_for(stream), stream, seeds=(3,), **options)
+    assert distance(replica(new.params, 0), weights_of(after[-1])) > 1e-3
+
+
+def test_where_the_weights_start_anew_so_does_a_kept_optimizer():
+    expected = short(method=Joint(), optimizer="adam")
+    kept = short(method=Joint(), optimizer="adam", keep_optimizer=True)
+    assert distance(kept.params, expected.params) == 0
+
+
 @pytest.mark.parametrize("build", [TwiceUsed, Convolutional, Embedded, Scaled, Unused])
 def test_any_network_is_trained_as_by_an_ordinary_loop(build):
     options, make_optimizer = OPTIMIZERS["momentum"]
@@ -534,6 +557,8 @@ REFUSED = [
     ({"momentum": 1.0}, ValueError, r"momentum is 1.0, but must lie in \[0, 1\)"),
     ({"momentum": -0.1}, ValueError, "momentum is -0.1"),
     ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', but must be one of sgd, adam"),
+    ({"keep_optimizer": None}, ValueError, "keep_optimizer is None, but must be True or False"),
+    ({"keep_optimizer": "yes"}, ValueError, "keep_optimizer is 'yes'"),
     ({"evaluate": "train"}, ValueError, "evaluate is 'train', but must be"),
     ({"seeds": ()}, ValueError, r"seeds is \[\], but must name at least one"),
     ({"seeds": (1, 1)}, ValueError, r"seeds is \[1, 1\], but must .* each once"),
