@@ -9,8 +9,10 @@ say which derivative is asked for, all of them are
 For the Fisher :math:`q=2`. There are two ways to the same number: for a layer :math:`h=Wa+b` that sees
 each sample once, the gradient of sample n is :math:`g_na_n^\top`, so the sum over samples is the matrix
 product :math:`(|g|^q)^\top|a|^q` and one backward pass serves all samples; a vector added to h, such as a
-memory unit, has the gradient :math:`g_n` itself. Any other network goes through ``torch.func`` (vmap of the
-per-sample gradient).
+memory unit, has the gradient :math:`g_n` itself. A convolution is such a layer at each of its places l,
+with the patch that it sees there for :math:`a_{nl}`; its gradient is :math:`\sum_l g_{nl}a_{nl}^\top`, a
+matrix product for each sample. Any other network goes through ``torch.func`` (vmap of the per-sample
+gradient).
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs
 from cl_lib.models import evaluation_mode, memory_units, network_input, row_in_use
 
 CHUNK = 4096
+CHUNK_OF_PATCHES = 64  # where there are convolutions, whose patches take many times the room of the images
 # (logits (N, K), labels or draws (N,)) -> the vectors c_k, each (N, K)
 Directions = Callable[[Tensor, Tensor | None], Iterator[Tensor]]
 
@@ -56,7 +59,10 @@ def per_sample_mean(
     """
     with evaluating(model):
         x = checked_input(model, params, x, y, outputs)
-        sums = _linear_sums if _closed_form_holds(model, params, x) else _general_sums
+        closed = _closed_form_holds(model, params, x)
+        if closed and any(isinstance(m, nn.Conv2d) for m in model.modules()):
+            chunk = min(chunk, CHUNK_OF_PATCHES)
+        sums = _closed_sums if closed else _general_sums
         return mean_in_parts(
             lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk
         )
@@ -80,26 +86,85 @@ def mean_in_parts(sums, params, x, y, chunk) -> dict[str, Tensor]:
     return finite({name: value / len(x) for name, value in total.items()})
 
 
-def _linear_sums(model, params, x, y, directions, power, outputs) -> dict[str, Tensor]:
-    """Closed form for networks whose parameters all sit in linear layers."""
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    taps = {name: x.new_zeros(len(x), layer.out_features) for name, layer in layers.items()}
+def _closed_sums(model, params, x, y, directions, power, outputs) -> dict[str, Tensor]:
+    """Closed form for networks whose parameters all sit in linear layers and convolutions."""
+    layers = _layers(model)
+    taps = _taps(model, layers, params, x)
     logits, pull, inputs = vjp(
         lambda taps: _tapped_forward(model, layers, params, x, taps), taps, has_aux=True
     )
-    grads = {name: torch.zeros_like(tap) for name, tap in taps.items()}
+    seen = {name: _patches(layer, inputs[name]) for name, layer in layers.items()}
+    of_linear = {name: torch.zeros_like(tap) for name, tap in taps.items() if tap.ndim == 2}
+    result = {}
     for direction in within_outputs(directions, logits, y, outputs):
         for name, grad in pull(direction)[0].items():
-            grads[name] = grads[name] + grad.abs() ** power
-    result = {}
-    for name, layer in layers.items():
-        prefix = f"{name}." if name else ""
-        result[f"{prefix}weight"] = grads[name].T @ inputs[name].abs() ** power
-        if layer.bias is not None:
-            result[f"{prefix}bias"] = grads[name].sum(0)
+            if name in of_linear:
+                of_linear[name] = of_linear[name] + grad.abs() ** power
+            else:
+                _add(result, name, layers[name], *_of_convolution(grad.flatten(2), seen[name], power))
+    for name, grad in of_linear.items():
+        _add(result, name, layers[name], grad.T @ seen[name].abs() ** power, grad.sum(0))
     for name, memory in memory_units(model).items():
-        result[memory] = row_in_use(model, grads[name].sum(0))
+        result[memory] = row_in_use(model, of_linear[name].sum(0))
     return result
+
+
+def _layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers of which a closed form is known."""
+    return {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Linear)
+        or (
+            isinstance(m, nn.Conv2d)
+            and m.groups == 1
+            and m.padding_mode == "zeros"
+            and not isinstance(m.padding, str)
+        )
+    }
+
+
+def _patches(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer multiplies its weights with: its input; for a convolution ``(N, weights, places)``."""
+    if isinstance(layer, nn.Linear):
+        return x
+    return functional.unfold(
+        x, layer.kernel_size, dilation=layer.dilation, padding=layer.padding, stride=layer.stride
+    )
+
+
+def _of_convolution(grad: Tensor, patches: Tensor, power: int) -> tuple[Tensor, Tensor]:
+    """Sums over samples for the weights, as a matrix, and for the bias."""
+    weight = (grad @ patches.mT).abs() ** power
+    return weight.sum(0), (grad.sum(2).abs() ** power).sum(0)
+
+
+def _add(result: dict[str, Tensor], name: str, layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    prefix = f"{name}." if name else ""
+    sums = {f"{prefix}weight": weight.reshape(layer.weight.shape)}
+    if layer.bias is not None:
+        sums[f"{prefix}bias"] = bias
+    for key, value in sums.items():
+        result[key] = result[key] + value if key in result else value
+
+
+def _taps(model, layers, params, x) -> dict[str, Tensor]:
+    """Zeros of the shape of each layer's output."""
+    shapes = {name: (layer.out_features,) for name, layer in layers.items() if isinstance(layer, nn.Linear)}
+    others = {name: layer for name, layer in layers.items() if name not in shapes}
+
+    def note(name):
+        def hook(_, args, output):
+            shapes[name] = output.shape[1:]
+
+        return hook
+
+    if others:
+        with _hooks(others, note):
+            functional_call(model, params, (x[:1],))
+    if shapes.keys() != layers.keys():
+        raise _NotClosedForm
+    return {name: x.new_zeros(len(x), *shapes[name]) for name in layers}
 
 
 def _tapped_forward(model, layers, params, x, taps):
@@ -107,34 +172,41 @@ def _tapped_forward(model, layers, params, x, taps):
     inputs = {}
 
     def tap(name):
+        axes = 2 if isinstance(layers[name], nn.Linear) else 4
+
         def hook(_, args, output):
-            if len(args) != 1 or args[0].shape[:-1] != x.shape[:1] or name in inputs:
+            if len(args) != 1 or args[0].ndim != axes or len(args[0]) != len(x) or name in inputs:
                 raise _NotClosedForm
             inputs[name] = args[0]
             return output + taps[name]
 
         return hook
 
-    handles = [layer.register_forward_hook(tap(name)) for name, layer in layers.items()]
-    try:
+    with _hooks(layers, tap):
         logits = functional_call(model, params, (x,))
-    finally:
-        for handle in handles:
-            handle.remove()
     if inputs.keys() != layers.keys():
         raise _NotClosedForm
     return logits, inputs
 
 
+@contextmanager
+def _hooks(layers: dict[str, nn.Module], hook_of: Callable[[str], Callable]) -> Iterator[None]:
+    handles = [layer.register_forward_hook(hook_of(name)) for name, layer in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _NotClosedForm(Exception):
-    """A linear layer saw something else than each sample once, or was not called at all."""
+    """A layer saw something else than each sample once, or was not called at all."""
 
 
 def _closed_form_holds(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> bool:
     """Hold the closed form against autograd on a few samples: finds shared and hidden weights too."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     names = {name for name, _ in model.named_parameters()}
-    in_layers = sum(1 for layer in layers for _ in layer.parameters(recurse=False))
+    in_layers = sum(1 for layer in _layers(model).values() for _ in layer.parameters(recurse=False))
     if len(names) != in_layers + len(memory_units(model)):
         return False
     first = {name: p[0] for name, p in params.items()}
@@ -144,7 +216,7 @@ def _closed_form_holds(model: nn.Module, params: dict[str, Tensor], x: Tensor) -
         yield torch.linspace(1, 2, logits.shape[-1]).to(logits).expand_as(logits)
 
     try:
-        closed = _linear_sums(model, first, few, None, uneven, 1, None)
+        closed = _closed_sums(model, first, few, None, uneven, 1, None)
     except _NotClosedForm:
         return False
     general = _general_sums(model, first, few, None, uneven, 1, None)

@@ -42,11 +42,17 @@ CLOSED = {
     "linear without bias": lambda: nn.Linear(6, 3, bias=False),
     "sequential": lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3, bias=False)),
     "memory units": in_second_task,
+    "user's convolutions": Convolutional,
+    "ConvNet": lambda: ConvNet((1, 2, 3), channels=(2,), hidden=3, n_outputs=3),
+    "strided, dilated, padded": lambda: Convolved(stride=(1, 2), dilation=(2, 1), padding=(2, 1)),
+    "convolution without bias": lambda: Convolved(bias=False, padding=1),
     "dropout": lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.ReLU(), nn.Linear(5, 3)),
 }
 GENERAL = {
-    "user's convolutions": Convolutional,
-    "ConvNet": lambda: ConvNet((1, 2, 3), channels=(2,), hidden=3, n_outputs=3),
+    "grouped convolution": lambda: Convolved(groups=2, padding=1),
+    "circular convolution": lambda: Convolved(padding=1, padding_mode="circular"),
+    "padding by name": lambda: Convolved(padding="valid"),
+    "convolution used twice": lambda: Convolved(padding=1, twice=True),
     "layer used twice": TwiceUsed,
     "tied weight": Tied,
     "shared parameter": SharedParameter,
@@ -60,6 +66,22 @@ GENERAL = {
     "batch norm in eval mode": lambda: _with_statistics().eval(),
 }
 CASES = CLOSED | GENERAL
+
+
+class Convolved(nn.Module):
+    """Two channels of 2 x 3 from a linear layer, a convolution with these options, and their mean."""
+
+    def __init__(self, twice=False, **options):
+        super().__init__()
+        self.spread, self.convolution = nn.Linear(6, 12), nn.Conv2d(2, 2, (2, 3), **options)
+        if twice:
+            self.convolution = nn.Conv2d(2, 2, 3, **options)
+        self.twice, self.last = twice, nn.Linear(2, 3)
+
+    def forward(self, x):
+        x = torch.tanh(self.convolution(torch.tanh(self.spread(x)).reshape(-1, 2, 2, 3)))
+        x = torch.tanh(self.convolution(x)) if self.twice else x
+        return self.last(x.flatten(2).mean(2))
 
 
 def _with_statistics():
@@ -167,7 +189,7 @@ def test_float32_network_gives_float32_near_the_definition():
 
 def test_closed_form_is_used_where_it_holds(monkeypatch):
     calls = []
-    for name in ("_linear_sums", "_general_sums"):
+    for name in ("_closed_sums", "_general_sums"):
         function = getattr(per_sample, name)
 
         def spy(model, params, x, *rest, name=name, function=function):
@@ -178,7 +200,7 @@ def test_closed_form_is_used_where_it_holds(monkeypatch):
     for name in CASES:
         calls.clear()
         fisher(build(name), samples(50)[0])
-        wanted = "_linear_sums" if name in CLOSED else "_general_sums"
+        wanted = "_closed_sums" if name in CLOSED else "_general_sums"
         assert [call for call in calls if call[1] == 50] == [(wanted, 50)], name
 
 
