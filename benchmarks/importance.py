@@ -1,4 +1,5 @@
-"""Time of an importance: 2,000 samples, an MLP 64-100-100-10, one thread.
+"""Time of an importance, one thread: 2,000 samples through an MLP 64-100-100-10, and 200 images of 3x32x32
+through a convolutional network of 16 and 32 filters.
 
 The closed forms of ``cl_lib.fisher`` and ``cl_lib.mas`` against a loop over single samples, against their
 own general path (``torch.func``), and against BackPACK where that is installed. Before anything is
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cl_lib import MLP, MemoryMLP, fisher, mas, per_sample
+from cl_lib import MLP, ConvNet, MemoryMLP, fisher, mas, per_sample
 from cl_lib.importance import local_mas
 
 try:
@@ -24,7 +25,7 @@ try:
 except ImportError:
     backpack = None
 
-N_SAMPLES, N_CHECKED, N_ROUNDS = 2000, 200, 5
+N_SAMPLES, N_IMAGES, N_CHECKED, N_ROUNDS = 2000, 200, 200, 5
 KINDS = ("empirical", "sampled", "exact", "MAS")
 
 
@@ -74,8 +75,11 @@ def loop(model, x, y, kind):
 
 def with_backpack(model, x, y, kind):
     """BackPACK wants modules in sequence, and inputs that ask for a gradient."""
-    layers = [part for layer in model.layers for part in (copy.deepcopy(layer), nn.ReLU())][:-1]
-    network = extend(nn.Sequential(*layers))
+    convolutions = getattr(model, "convolutions", ())
+    layers = [part for layer in convolutions for part in (copy.deepcopy(layer), nn.ReLU(), nn.MaxPool2d(2))]
+    layers += [nn.Flatten()] if layers else []
+    layers += [part for layer in model.layers for part in (copy.deepcopy(layer), nn.ReLU())][:-1]
+    network, x = extend(nn.Sequential(*layers)), x.reshape(len(x), *getattr(model, "shape", x.shape[1:]))
     loss = extend((nn.MSELoss if kind == "MAS" else nn.CrossEntropyLoss)(reduction="sum"))
     extensions = {
         "empirical": (SumGradSquared(), "sum_grad_squared"),
@@ -98,16 +102,13 @@ if backpack is not None:
     CONTENDERS["BackPACK"] = with_backpack
 
 
-CASES = [(name, kind) for kind in KINDS for name in CONTENDERS] + [
-    ("closed form", "local MAS"),
-    ("memory units", "exact"),
-    ("memory units", "MAS"),
-]
+CASES = [(name, kind) for kind in KINDS for name in CONTENDERS]
+ONLY_HERE = [("closed form", "local MAS"), ("memory units", "exact"), ("memory units", "MAS")]
 
 
-def trained_model(x, y):
+def trained_model(build, x, y):
     torch.manual_seed(0)
-    model = MLP(64)
+    model = build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(50):
         optimizer.zero_grad()
@@ -129,9 +130,9 @@ def check(model, x, y):
     print(f"all agree with the loop on {N_CHECKED} samples in float64 to 1e-10")
 
 
-def measure(model, x, y):
+def measure(model, x, y, cases):
     """CPU and wall seconds of each contender in each round; a first, unused round warms up."""
-    times, memory = {case: [] for case in CASES}, MemoryMLP(64, n_tasks=10)
+    times, memory = {case: [] for case in cases}, MemoryMLP(64, n_tasks=10)
     for round_ in range(N_ROUNDS + 1):
         for (name, kind), found in times.items():
             inputs = (x, y) if round_ else (x[:10], y[:10])
@@ -146,8 +147,8 @@ def measure(model, x, y):
     return times
 
 
-def report(times):
-    print(f"{N_SAMPLES} samples, 64-100-100-10, torch {torch.__version__}, one thread,")
+def report(what, times):
+    print(f"{what}, torch {torch.__version__}, one thread,")
     print(f"medians of {N_ROUNDS} interleaved rounds [least, most]; ratio of CPU time to closed form")
     print(f"{'':12} {'':10} {'CPU s':>26} {'wall s':>9} {'ratio':>7}")
     for (name, kind), found in times.items():
@@ -162,11 +163,15 @@ def report(times):
 def main():
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(N_SAMPLES, 64, generator=generator)
-    y = torch.randint(10, (N_SAMPLES,), generator=generator)
-    model = trained_model(x, y)
-    check(model, x, y)
-    report(measure(model, x, y))
+    for what, n, width, build, cases in (
+        ("samples, 64-100-100-10", N_SAMPLES, 64, lambda: MLP(64), CASES + ONLY_HERE),
+        ("images, 16 and 32 filters", N_IMAGES, 3072, lambda: ConvNet(channels=(16, 32), hidden=64), CASES),
+    ):
+        x = torch.rand(n, width, generator=generator)
+        y = torch.randint(10, (n,), generator=generator)
+        model = trained_model(build, x, y)
+        check(model, x, y)
+        report(f"{n} {what}", measure(model, x, y, cases))
 
 
 if __name__ == "__main__":
