@@ -30,7 +30,7 @@ from torch import nn
 from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, MemoryMLP, fit, streams, tasks, training
 from cl_lib.data import Split
 from cl_lib.methods import SLNID, LwF, Replay, combine
-from cl_lib.population import masked
+from cl_lib.population import Population, masked
 from cl_lib.tasks import Stream
 
 STREAM = small_stream()
@@ -115,6 +115,17 @@ def test_every_replica_of_a_population_is_an_ordinary_loop():
     for r, seed in enumerate((5, 0, 2)):
         after = plain_training(network, STREAM, make_optimizer, seed=seed)
         assert distance(replica(run.params, r), weights_of(after[-1])) < 1e-10
+
+
+@pytest.mark.parametrize("n", [1, 200, 201, 450])
+@pytest.mark.parametrize("n_replicas", [1, 2])
+def test_accuracy_counts_every_image_once(n, n_replicas):
+    networks = [network().to(F64) for _ in range(n_replicas)]
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(n), dtype=F64)
+    y = torch.arange(n) % 3
+    found = Population(networks).accuracy(x, y, (0, 3))
+    expected = [(each(x).argmax(1) == y).double().mean().item() for each in networks]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_bytes_are_divided_by_255():
