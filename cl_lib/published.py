@@ -147,6 +147,16 @@ CLAIMS = (
             ),
         )
     ),
+    Claim(
+        "split MNIST, task-incremental, 20 passes",
+        "fine-tuning, one Adam kept",
+        _SPLIT["fine-tuning"][1][0],
+        "vandeven2022three",
+        "Table 2, a failure",
+        "kept-adam",
+        average("kept"),
+        at_most=True,
+    ),
     *_split(1),
     *_split(2),
     Claim(

@@ -151,15 +151,16 @@ def describe(manifest: dict) -> str:
     seeds = len(manifest["seeds"])
     widths = sorted({line["width"] or budget["width"] for line in manifest["contenders"].values()})
     width = f"width {widths[0]}" if len(widths) == 1 else f"widths {widths[0]} to {widths[-1]}"
-    searched = "one seed" if budget["search_seeds"] == 1 else f"{budget['search_seeds']} seeds"
+    with_choice = [name for name, line in manifest["contenders"].items() if len(line["grid"]) > 1]
+    by = "one seed" if budget["search_seeds"] == 1 else f"{budget['search_seeds']} seeds"
+    chosen = f", strengths chosen on validation data with {by}" if with_choice else ""
     text = (
         f"Cached: `{manifest['experiment']}`, {passes} over {images}, {width}, "
-        f"{seeds} seeds, strengths chosen on validation data with {searched}; "
+        f"{seeds} seeds{chosen}; "
         f"{', '.join(manifest['devices'])}, {manifest['finished'][:10]}."
     )
     if ends := at_an_end(manifest):
-        searched = [name for name, line in manifest["contenders"].items() if len(line["grid"]) > 1]
-        whose = "every method" if 1 < len(ends) == len(searched) else "; ".join(ends)
+        whose = "every method" if 1 < len(ends) == len(with_choice) else "; ".join(ends)
         text += f" Best at an end of the grid, so perhaps better beyond it: {whose}."
     if manifest["profile"] != "full":
         text += " A reduced run: the full one waits for a GPU."
