@@ -324,8 +324,8 @@ EXPERIMENTS = {
             "cifar-10",
             conv_net,
             _budgets(
-                Budget(3, 2, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
-                Budget(3, 2, epochs=5, batch_size=64, n_train=2000, n_test=1000, width=16, chunk=1),
+                Budget(10, 2, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
+                Budget(10, 2, epochs=5, batch_size=64, n_train=2000, n_test=1000, width=16, chunk=1),
                 quick_images=200,
             ),
         ),
