@@ -607,10 +607,6 @@ def test_wide_networks_are_trained_in_smaller_groups():
             assert sum(groups) == (10 if stage[0].stage == "test" else 2 * 6)
 
 
-# Convolutions run with fewer than ten seeds.
-SLOW = {"fisher-split-cifar10"}
-
-
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "tiny"])
 def test_an_experiment_is_declared_in_full(name):
     experiment = EXPERIMENTS[name]
@@ -619,8 +615,7 @@ def test_an_experiment_is_declared_in_full(name):
     assert len(set(names)) == len(names)
     for profile in ("full", "cpu", "quick"):
         budget = experiment.budgets[profile]
-        least = 2 if profile == "quick" else 3 if name in SLOW else 10
-        assert budget.seeds >= least
+        assert budget.seeds >= (2 if profile == "quick" else 10)
         for contender in experiment.lines(profile):
             assert contender.twin in (None, *contender.grid)
             method = contender.build(contender.candidates(budget))
