@@ -138,24 +138,44 @@ def _budgets(full: Budget, cpu: Budget, quick_images: int = 1000) -> dict[str, B
     return {"full": full, "cpu": cpu, "quick": quick, "twin": _TWIN}
 
 
-def _split(scenario: str) -> Experiment:
+def _five_pairs(
+    name: str,
+    title: str,
+    contenders: tuple[Contender, ...],
+    budgets: dict[str, Budget],
+    *,
+    dataset: str = "mnist",
+    network=mlp,
+    scenario: str = "task",
+) -> Experiment:
+    """Ten classes in five tasks of two, with Adam."""
     return Experiment(
-        name=f"split-mnist-{scenario}",
-        title=f"Split MNIST, {scenario}-incremental",
-        dataset="mnist",
+        name=name,
+        title=title,
+        dataset=dataset,
         stream=partial(grouped, n_tasks=5, scenario=scenario),
-        network=mlp,
-        contenders=all_methods(
+        network=network,
+        contenders=contenders,
+        budgets=budgets,
+        training=_ADAM,
+    )
+
+
+def _split(scenario: str) -> Experiment:
+    return _five_pairs(
+        f"split-mnist-{scenario}",
+        f"Split MNIST, {scenario}-incremental",
+        all_methods(
             powers(1e2, 1e3, 1e4, 1e5, 1e6, 1e7),
             powers(1, 10, 100, 1e3, 1e4, 1e5),
             powers(0.01, 0.1, 1, 10),
             powers(1e-2, 0.1, 1, 10, 100),
         ),
-        budgets=_budgets(
+        _budgets(
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=400),
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=20),
         ),
-        training=_ADAM,
+        scenario=scenario,
     )
 
 
@@ -204,19 +224,6 @@ def _selfless(
     )
 
 
-def _fisher(name: str, title: str, dataset: str, network, budgets: dict[str, Budget]) -> Experiment:
-    return Experiment(
-        name=name,
-        title=title,
-        dataset=dataset,
-        stream=partial(grouped, n_tasks=5, scenario="task"),
-        network=network,
-        contenders=estimators(),
-        budgets=budgets,
-        training=_ADAM,
-    )
-
-
 #: All experiments, by name.
 #:
 #: :meta hide-value:
@@ -255,18 +262,14 @@ EXPERIMENTS = {
             training=_MOMENTUM,
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
-        Experiment(
-            name="kept-adam",
-            title="A new Adam for each task, or one kept: split MNIST, task-incremental",
-            dataset="mnist",
-            stream=partial(grouped, n_tasks=5, scenario="task"),
-            network=mlp,
-            contenders=optimizers(),
-            budgets=_budgets(
+        _five_pairs(
+            "kept-adam",
+            "A new Adam for each task, or one kept: split MNIST, task-incremental",
+            optimizers(),
+            _budgets(
                 Budget(20, 1, epochs=20, batch_size=128, n_train=None, n_test=None, width=400, chunk=5),
                 Budget(10, 1, epochs=20, batch_size=128, n_train=None, n_test=None, width=200, chunk=5),
             ),
-            training=_ADAM,
         ),
         _disjoint("disjoint-mnist", "Disjoint MNIST, three tasks", "mnist", three_groups, seeds=30),
         _disjoint("disjoint-cifar10", "Disjoint CIFAR-10, three tasks", "cifar-10", three_groups, wide=False),
@@ -308,26 +311,26 @@ EXPERIMENTS = {
             training={**_SGD, "lr": 0.05},
             measure=class_accuracies,
         ),
-        _fisher(
+        _five_pairs(
             "fisher-split-mnist",
             "Five Fishers on split MNIST",
-            "mnist",
-            mlp,
+            estimators(),
             _budgets(
                 Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
                 Budget(10, 2, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=12),
             ),
         ),
-        _fisher(
+        _five_pairs(
             "fisher-split-cifar10",
             "Five Fishers on split CIFAR-10, a small convolutional network",
-            "cifar-10",
-            conv_net,
+            estimators(),
             _budgets(
                 Budget(10, 2, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
                 Budget(10, 2, epochs=5, batch_size=64, n_train=2000, n_test=1000, width=16, chunk=1),
                 quick_images=200,
             ),
+            dataset="cifar-10",
+            network=conv_net,
         ),
     )
 }

@@ -15,7 +15,7 @@ from cl_lib.models import evaluation_mode
 Params = dict[str, Tensor]
 # Images in one forward pass of an evaluation: on a CPU so few that a convolution's activations stay in its
 # cache, on a GPU enough to fill it.
-AT_ONCE = {False: 200, True: 2000}
+AT_ONCE_ON_CPU, AT_ONCE = 200, 2000
 
 
 class Population:
@@ -134,7 +134,7 @@ class Population:
 
     def accuracy(self, x: Tensor, y: Tensor, outputs: tuple[int, int]) -> Tensor:
         """Share of right answers of each replica among the competing outputs, ``(R,)``."""
-        right, n = 0, AT_ONCE[x.device.type == "cuda"]
+        right, n = 0, AT_ONCE_ON_CPU if x.device.type == "cpu" else AT_ONCE
         with evaluation_mode(self.network):
             for xs, ys in zip(x.split(n), y.split(n), strict=True):
                 right = right + (masked(self.logits_on_shared(xs), outputs).argmax(-1) == ys).sum(1)

@@ -52,7 +52,7 @@ GENERAL = {
     "grouped convolution": lambda: Convolved(groups=2, padding=1),
     "circular convolution": lambda: Convolved(padding=1, padding_mode="circular"),
     "padding by name": lambda: Convolved(padding="valid"),
-    "convolution used twice": lambda: Convolved(padding=1, twice=True),
+    "convolution used twice": lambda: Convolved(kernel=3, padding=1, twice=True),
     "layer used twice": TwiceUsed,
     "tied weight": Tied,
     "shared parameter": SharedParameter,
@@ -71,11 +71,9 @@ CASES = CLOSED | GENERAL
 class Convolved(nn.Module):
     """Two channels of 2 x 3 from a linear layer, a convolution with these options, and their mean."""
 
-    def __init__(self, twice=False, **options):
+    def __init__(self, kernel=(2, 3), twice=False, **options):
         super().__init__()
-        self.spread, self.convolution = nn.Linear(6, 12), nn.Conv2d(2, 2, (2, 3), **options)
-        if twice:
-            self.convolution = nn.Conv2d(2, 2, 3, **options)
+        self.spread, self.convolution = nn.Linear(6, 12), nn.Conv2d(2, 2, kernel, **options)
         self.twice, self.last = twice, nn.Linear(2, 3)
 
     def forward(self, x):
