@@ -251,7 +251,7 @@ def _write(
         "seeds": list(range(budget.seeds)),
         "methods": summary,
         "devices": _all(record["device"] for record in records),
-        "compute_seconds": round(sum(record["seconds"] for record in records), 1),
+        "compute_seconds": round(sum(record["seconds"] for record in records), 3),
         "peak_mib": max((record["peak_mib"] for record in records if record["peak_mib"]), default=None),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
