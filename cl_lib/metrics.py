@@ -1,4 +1,4 @@
-"""What a run is worth: four numbers from the accuracy matrix, and an interval over replicas.
+"""What a run is worth: numbers from the accuracy matrix, and an interval over replicas.
 
 Everything starts from the matrix ``R`` of shape ``(..., T, T)``: ``R[..., i, j]`` is the accuracy on
 task ``j`` measured after training on task ``i`` (both counted from 0). Leading axes (replicas) are kept.
@@ -41,6 +41,27 @@ def average_accuracy(matrix) -> np.ndarray:
     ACC in Lopez-Paz & Ranzato (2017), Eq. 2.
     """
     return _square(matrix)[..., -1, :].mean(-1)
+
+
+def learning_accuracy(matrix) -> np.ndarray:
+    r"""Mean accuracy on each task when it was just learned: :math:`\frac1T\sum_j R_{j,j}`.
+
+    With it the average accuracy falls into two parts, what was learned and what later tasks did to it:
+    :math:`\mathrm{ACC}=\mathrm{LA}+\frac{T-1}T\,\mathrm{BWT}`.
+
+    Parameters
+    ----------
+    matrix : array of shape (..., T, T)
+
+    Returns
+    -------
+    array of shape (...)
+
+    Notes
+    -----
+    LA in Riemer et al. (2019), section 5.
+    """
+    return _just_learned(_square(matrix)).mean(-1)
 
 
 def forgetting(matrix) -> np.ndarray:
@@ -87,8 +108,7 @@ def backward_transfer(matrix) -> np.ndarray:
     BWT in Lopez-Paz & Ranzato (2017), Eq. 3.
     """
     matrix = _square(matrix, at_least=2)
-    diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
-    return (matrix[..., -1, :-1] - diagonal[..., :-1]).mean(-1)
+    return (matrix[..., -1, :-1] - _just_learned(matrix)[..., :-1]).mean(-1)
 
 
 def forward_transfer(matrix, initial) -> np.ndarray:
@@ -159,6 +179,11 @@ def interval(values, *, method: str = "t", level: float = 0.95) -> Interval:
         resampled = stats.bootstrap((values,), np.mean, confidence_level=level, rng=np.random.default_rng(0))
         low, high = resampled.confidence_interval
     return Interval(mean, float(low), float(high), len(values), method, level)
+
+
+def _just_learned(matrix: np.ndarray) -> np.ndarray:
+    """The diagonal of each matrix, ``(..., T)``."""
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
 def _square(matrix, at_least: int = 1) -> np.ndarray:

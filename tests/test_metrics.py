@@ -41,6 +41,8 @@ def floats(matrix):
 
 BY_HAND = [
     (metrics.average_accuracy, EXACT, (F(5, 10) + F(6, 10) + F(95, 100)) / 3),
+    (metrics.learning_accuracy, EXACT, (F(9, 10) + F(8, 10) + F(95, 100)) / 3),
+    (metrics.learning_accuracy, LATE_BEST, F(5, 10)),
     (metrics.forgetting, EXACT, (F(4, 10) + F(2, 10)) / 2),
     (metrics.backward_transfer, EXACT, (F(-4, 10) + F(-2, 10)) / 2),
     (metrics.forgetting, EARLY_BEST, (F(0) + F(2, 10)) / 2),
@@ -48,6 +50,9 @@ BY_HAND = [
     (metrics.forgetting, LATE_BEST, (F(1, 10) + F(-3, 10)) / 2),
     (metrics.backward_transfer, LATE_BEST, (F(2, 10) + F(3, 10)) / 2),
 ]
+
+
+ALL = (metrics.average_accuracy, metrics.learning_accuracy, metrics.forgetting, metrics.backward_transfer)
 
 
 @pytest.mark.parametrize(("metric", "matrix", "expected"), BY_HAND)
@@ -64,7 +69,7 @@ def test_forward_transfer_by_hand():
 
 def test_replicas_are_kept():
     both = np.stack([floats(EXACT), floats(LATE_BEST)])
-    for metric in (metrics.average_accuracy, metrics.forgetting, metrics.backward_transfer):
+    for metric in ALL:
         alone = [metric(floats(EXACT)), metric(floats(LATE_BEST))]
         np.testing.assert_array_equal(metric(both), alone)
         np.testing.assert_array_equal(metric(both[:, None]), np.array(alone)[:, None])
@@ -79,8 +84,16 @@ def test_two_tasks():
     assert metrics.backward_transfer(matrix) == pytest.approx(-0.5)
 
 
+@pytest.mark.parametrize("n_tasks", [2, 3, 10])
+def test_what_is_left_is_what_was_learned_and_what_was_done_to_it(n_tasks):
+    matrix = np.random.default_rng(n_tasks).random((5, n_tasks, n_tasks))
+    done = (n_tasks - 1) / n_tasks * metrics.backward_transfer(matrix)
+    np.testing.assert_allclose(metrics.average_accuracy(matrix), metrics.learning_accuracy(matrix) + done)
+
+
 def test_one_task_has_an_average_and_no_transfer():
     assert metrics.average_accuracy([[0.7]]) == pytest.approx(0.7)
+    assert metrics.learning_accuracy([[0.7]]) == pytest.approx(0.7)
     for metric in (metrics.forgetting, metrics.backward_transfer):
         with pytest.raises(ValueError, match="covers 1 task, but transfer needs two"):
             metric([[0.7]])
@@ -90,7 +103,7 @@ def test_one_task_has_an_average_and_no_transfer():
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (4, 3, 2)])
 def test_refuses_what_is_no_accuracy_matrix(shape):
-    for metric in (metrics.average_accuracy, metrics.forgetting, metrics.backward_transfer):
+    for metric in ALL:
         with pytest.raises(ValueError, match=r"matrix has shape .* is \(\.\.\., T, T\)"):
             metric(np.zeros(shape))
 
