@@ -94,51 +94,51 @@ def _selfless(own, lam, *, regulariser: type[Method], protector: Callable[..., M
     return combine(regulariser(own), protector(lam))
 
 
-def memory_methods(*, wide: bool = False) -> tuple[Contender, ...]:
+def memory_methods(steps, lams) -> tuple[Contender, ...]:
     """Memory units with EWC, each part alone, and two other directions (ablations).
 
-    ``wide`` goes on beyond the ends of the grids, for streams on which the best strengths lay there.
+    ``steps`` are the lengths of a signed step, ``lams`` the strengths of EWC beside it.
     """
-    lams, steps, strides = (1e3, 1e4, 1e5), (0.01, 0.03, 0.1), (2.0, 8.0, 30.0)
-    signed, plain = pairs(steps, lams), pairs(strides, lams)
-    if wide:
-        stiff = (*lams, 1e6)
-        signed += pairs(steps, (1e6,)) + pairs((0.3,), stiff)
-        plain += pairs(strides, (1e6,)) + pairs((0.5,), stiff)
+    signed = {"grid": pairs(steps, lams), "twin": (0.1, 1e5)}
+    along = {"grid": pairs((0.5, 2.0, 8.0, 30.0), lams), "twin": (30.0, 1e5)}
 
     return (
         Contender("plain", Finetune),
-        Contender("EWC", ewc, powers(10, 100, *lams, *(1e6, 1e7) * wide)),
-        Contender("AD alone", AdversarialMemory, powers(*steps, *(0.3,) * wide)),
-        Contender("AD + EWC", partial(_memory, direction="adversarial"), signed),
-        Contender("random + EWC", partial(_memory, direction="random"), signed),
-        Contender("gradient + EWC", partial(_memory, direction="gradient"), plain),
+        Contender("EWC", ewc, powers(*(10.0**k for k in range(10))), twin=(1e4,)),
+        Contender("AD alone", AdversarialMemory, powers(0.01, 0.03, 0.1, 0.3, 1), twin=(0.1,)),
+        Contender("AD + EWC", partial(_memory, direction="adversarial"), **signed),
+        Contender("random + EWC", partial(_memory, direction="random"), **signed),
+        Contender("gradient + EWC", partial(_memory, direction="gradient"), **along),
     )
 
 
-def _beside_mas(name: str, regulariser: Callable[..., Method], strengths, protect) -> Contender:
+def _beside_mas(name: str, regulariser: Callable[..., Method], strengths, protect, twin=None) -> Contender:
     """A regulariser of the activations, with MAS as protector."""
     method = partial(_selfless, regulariser=regulariser, protector=mas)
-    return Contender(name, method, pairs(strengths, protect))
+    return Contender(name, method, pairs(strengths, protect), twin=twin)
 
 
 def selfless_methods() -> tuple[Contender, ...]:
     """Each regulariser of the activations with MAS, and SLNID with EWC."""
-    protect = (0.01, 0.03, 0.1)
-    inhibited, spread = (1e-4, 3e-4, 1e-3), (3e-5, 1e-4, 3e-4)
+    protect = (0.003, 0.01, 0.03, 0.1)
+    inhibited, spread = (1e-4, 3e-4, 1e-3, 3e-3), (3e-5, 1e-4, 3e-4, 1e-3)
+    beside_mas = {
+        "L1 activations": (L1Activations, (1e-4, 1e-3, 1e-2)),
+        "L1 weights": (L1Weights, (1e-7, 1e-6, 1e-5)),
+        "DeCov": (DeCov, (1e-3, 1e-2, 1e-1, 1.0)),
+        "SNI": (SNI, spread),
+        "SLNI": (SLNI, inhibited),
+        "SNID": (SNID, spread),
+        "SLNID": (SLNID, inhibited),
+    }
     return (
-        Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
-        _beside_mas("L1 activations", L1Activations, (1e-4, 1e-3, 1e-2), protect),
-        _beside_mas("L1 weights", L1Weights, (1e-7, 1e-6, 1e-5), protect),
-        _beside_mas("DeCov", DeCov, (1e-3, 1e-2, 1e-1), protect),
-        _beside_mas("SNI", SNI, spread, protect),
-        _beside_mas("SLNI", SLNI, inhibited, protect),
-        _beside_mas("SNID", SNID, spread, protect),
-        _beside_mas("SLNID", SLNID, inhibited, protect),
+        Contender("no regulariser", mas, powers(0.001, *protect)),
+        *(_beside_mas(n, r, own, protect, twin=(own[1], 0.03)) for n, (r, own) in beside_mas.items()),
         Contender(
             "SLNID + EWC",
             partial(_selfless, regulariser=SLNID, protector=ewc),
-            pairs(inhibited, (3.0, 10.0, 30.0)),
+            pairs(inhibited, (1.0, 3.0, 10.0, 30.0)),
+            twin=(3e-4, 10.0),
         ),
     )
 
