@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cl_lib.data import Split
-from cl_lib.declarations import N_IMPORTANCE, Contender, pairs, powers
+from cl_lib.declarations import N_IMPORTANCE, Contender, Point, pairs, powers
 from cl_lib.methods import (
     EWC,
     L2,
@@ -112,29 +112,35 @@ def memory_methods(steps, lams) -> tuple[Contender, ...]:
     )
 
 
-def _beside_mas(name: str, regulariser: Callable[..., Method], strengths, protect) -> Contender:
+def _beside_mas(
+    name: str, regulariser: Callable[..., Method], strengths, protect, twin: Point | None = None
+) -> Contender:
     """A regulariser of the activations, with MAS as protector."""
     method = partial(_selfless, regulariser=regulariser, protector=mas)
-    return Contender(name, method, pairs(strengths, protect))
+    return Contender(name, method, pairs(strengths, protect), twin=twin)
 
 
 def selfless_methods() -> tuple[Contender, ...]:
     """Each regulariser of the activations with MAS, and SLNID with EWC."""
     protect = (0.01, 0.03, 0.1)
-    inhibited, spread = (1e-4, 3e-4, 1e-3), (3e-5, 1e-4, 3e-4)
+    inhibited, spread = (1e-4, 3e-4, 1e-3, 3e-3), (3e-5, 1e-4, 3e-4, 1e-3)
+    beside_mas = {
+        "L1 activations": (L1Activations, (1e-4, 1e-3, 1e-2)),
+        "L1 weights": (L1Weights, (1e-7, 1e-6, 1e-5)),
+        "DeCov": (DeCov, (1e-3, 1e-2, 1e-1, 1.0)),
+        "SNI": (SNI, spread),
+        "SLNI": (SLNI, inhibited),
+        "SNID": (SNID, spread),
+        "SLNID": (SLNID, inhibited),
+    }
     return (
         Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
-        _beside_mas("L1 activations", L1Activations, (1e-4, 1e-3, 1e-2), protect),
-        _beside_mas("L1 weights", L1Weights, (1e-7, 1e-6, 1e-5), protect),
-        _beside_mas("DeCov", DeCov, (1e-3, 1e-2, 1e-1), protect),
-        _beside_mas("SNI", SNI, spread, protect),
-        _beside_mas("SLNI", SLNI, inhibited, protect),
-        _beside_mas("SNID", SNID, spread, protect),
-        _beside_mas("SLNID", SLNID, inhibited, protect),
+        *(_beside_mas(n, r, own, protect, twin=(own[1], 0.03)) for n, (r, own) in beside_mas.items()),
         Contender(
             "SLNID + EWC",
             partial(_selfless, regulariser=SLNID, protector=ewc),
             pairs(inhibited, (3.0, 10.0, 30.0)),
+            twin=(3e-4, 10.0),
         ),
     )
 
