@@ -188,6 +188,11 @@ def optimizers() -> tuple[Contender, ...]:
     )
 
 
+def authors_si() -> tuple[Contender, ...]:
+    """SI with the strength of its authors' best run, whose penalty enters through the gradient."""
+    return (Contender("SI", partial(SI, step="gradient"), powers(0.1)),)
+
+
 def widths() -> tuple[Contender, ...]:
     """Fine-tuning and EWC, each at eight widths."""
     lines = []

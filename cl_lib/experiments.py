@@ -15,6 +15,7 @@ from torch import nn
 from cl_lib import streams
 from cl_lib.contenders import (
     all_methods,
+    authors_si,
     estimators,
     mas_inputs,
     memory_methods,
@@ -260,6 +261,19 @@ EXPERIMENTS = {
                 Budget(10, 1, epochs=3, batch_size=128, n_train=None, n_test=None, width=1000, chunk=1),
             ),
             training=_MOMENTUM,
+        ),
+        Experiment(
+            name="si-authors",
+            title="SI as its authors trained it: permuted MNIST, ten tasks",
+            dataset="mnist",
+            stream=partial(permuted, n_tasks=10, keep_first=True),
+            network=mlp,
+            contenders=authors_si(),
+            budgets=_budgets(
+                Budget(10, 1, epochs=20, batch_size=256, n_train=None, n_test=None, width=2000, chunk=10),
+                Budget(10, 1, epochs=20, batch_size=256, n_train=None, n_test=None, width=1000, chunk=1),
+            ),
+            training={**_ADAM, "keep_optimizer": True},
         ),
         *(_split(scenario) for scenario in ("task", "domain", "class")),
         _five_pairs(
