@@ -121,7 +121,7 @@ def _beside_mas(
 
 
 def selfless_methods() -> tuple[Contender, ...]:
-    """Each regulariser of the activations with MAS, and SLNID with EWC."""
+    """Each regulariser of the activations with MAS, SLNID also with EWC; both protectors without any."""
     protect = (0.01, 0.03, 0.1)
     inhibited, spread = (1e-4, 3e-4, 1e-3, 3e-3), (3e-5, 1e-4, 3e-4, 1e-3)
     beside_mas = {
@@ -136,6 +136,7 @@ def selfless_methods() -> tuple[Contender, ...]:
     return (
         Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
         *(_beside_mas(n, r, own, protect, twin=(own[1], 0.03)) for n, (r, own) in beside_mas.items()),
+        Contender("EWC alone", ewc, powers(1, 3, 10, 30, 100)),
         Contender(
             "SLNID + EWC",
             partial(_selfless, regulariser=SLNID, protector=ewc),
