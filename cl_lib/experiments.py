@@ -308,7 +308,7 @@ EXPERIMENTS = {
             memory_methods((0.01, 0.03, 0.1, 0.3), (1e2, 1e3, 1e4, 1e5, 1e6)),
             n_train=10_000,
         ),
-        _selfless("selfless-64", "Room for later tasks", 64, selfless_methods(), search_seeds=6),
+        _selfless("selfless-64", "Room for later tasks", 64, selfless_methods(), search_seeds=4),
         _selfless("selfless-128", "Room for later tasks", 128, selfless_methods()),
         _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
