@@ -123,6 +123,15 @@ CLAIMS = (
             ),
         )
     ),
+    Claim(
+        "permuted MNIST, 10 tasks, as SI's authors train",
+        "SI",
+        0.9694,
+        "zenke2017si",
+        "the authors' stored results, width 2,000",
+        "si-authors",
+        average("SI"),
+    ),
     *_split(0),
     *(
         Claim(
