@@ -191,7 +191,7 @@ def optimizers() -> tuple[Contender, ...]:
 
 def authors_si() -> tuple[Contender, ...]:
     """SI with the strength of its authors' best run, whose penalty enters through the gradient."""
-    return (Contender("SI", partial(SI, step="gradient"), powers(0.1)),)
+    return (Contender("SI", partial(SI, step="gradient"), powers(0.1), twin=(10.0,)),)
 
 
 def widths() -> tuple[Contender, ...]:
