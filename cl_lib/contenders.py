@@ -190,8 +190,8 @@ def optimizers() -> tuple[Contender, ...]:
 
 
 def authors_si() -> tuple[Contender, ...]:
-    """SI with the strength of its authors' best run, whose penalty enters through the gradient."""
-    return (Contender("SI", partial(SI, step="gradient"), powers(0.1), twin=(10.0,)),)
+    """SI whose penalty enters through the gradient; the first strength is that of its authors' best run."""
+    return (Contender("SI", partial(SI, step="gradient"), powers(0.1, 0.3, 1, 3), twin=(1.0,)),)
 
 
 def widths() -> tuple[Contender, ...]:
