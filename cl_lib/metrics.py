@@ -64,6 +64,28 @@ def learning_accuracy(matrix) -> np.ndarray:
     return _just_learned(_square(matrix)).mean(-1)
 
 
+def accuracy_so_far(matrix) -> np.ndarray:
+    r"""Mean accuracy on the tasks met so far, after each of them: :math:`\frac1i\sum_{j\le i}R_{i,j}`.
+
+    The learning curve of a stream. It ends at :func:`average_accuracy`.
+
+    Parameters
+    ----------
+    matrix : array of shape (..., T, T)
+
+    Returns
+    -------
+    array of shape (..., T)
+
+    Notes
+    -----
+    :math:`A_k` in Chaudhry et al. (2018), section 3.
+    """
+    matrix = _square(matrix)
+    met = np.arange(1, matrix.shape[-1] + 1)
+    return np.tril(matrix).sum(-1) / met
+
+
 def forgetting(matrix) -> np.ndarray:
     r"""How much each earlier task lost since its best moment, averaged over the earlier tasks.
 

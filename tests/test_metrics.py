@@ -52,13 +52,31 @@ BY_HAND = [
 ]
 
 
-ALL = (metrics.average_accuracy, metrics.learning_accuracy, metrics.forgetting, metrics.backward_transfer)
+ALL = (
+    metrics.average_accuracy,
+    metrics.learning_accuracy,
+    metrics.accuracy_so_far,
+    metrics.forgetting,
+    metrics.backward_transfer,
+)
 
 
 @pytest.mark.parametrize(("metric", "matrix", "expected"), BY_HAND)
 def test_by_hand(metric, matrix, expected):
     assert float(metric(floats(matrix))) == pytest.approx(float(expected), abs=1e-15)
     assert float(metric(floats(matrix).tolist())) == pytest.approx(float(expected), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        (EXACT, [F(9, 10), F(15, 20), (F(5, 10) + F(6, 10) + F(95, 100)) / 3]),
+        (EARLY_BEST, [F(5, 10), F(11, 20), F(16, 30)]),
+    ],
+)
+def test_the_learning_curve_by_hand(matrix, expected):
+    found = metrics.accuracy_so_far(floats(matrix))
+    np.testing.assert_allclose(found, floats(expected), rtol=0, atol=1e-15)
 
 
 def test_forward_transfer_by_hand():
@@ -94,6 +112,7 @@ def test_what_is_left_is_what_was_learned_and_what_was_done_to_it(n_tasks):
 def test_one_task_has_an_average_and_no_transfer():
     assert metrics.average_accuracy([[0.7]]) == pytest.approx(0.7)
     assert metrics.learning_accuracy([[0.7]]) == pytest.approx(0.7)
+    assert metrics.accuracy_so_far([[0.7]]) == pytest.approx([0.7])
     for metric in (metrics.forgetting, metrics.backward_transfer):
         with pytest.raises(ValueError, match="covers 1 task, but transfer needs two"):
             metric([[0.7]])
