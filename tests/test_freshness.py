@@ -14,7 +14,8 @@ from conftest import ROOT
 
 from cl_lib import EWC, Finetune, fit, freshness, results, runner, store, twins, units
 from cl_lib.data import load
-from cl_lib.experiments import EXPERIMENTS, mlp
+from cl_lib.experiments import EXPERIMENTS
+from cl_lib.setups import mlp
 
 TINY = tiny_experiment.TINY
 TODAY = "2024-02-29"

@@ -21,12 +21,12 @@ from cl_lib import (
     __main__,
     compute,
     declarations,
-    experiments,
     fit,
     freshness,
     metrics,
     results,
     runner,
+    setups,
     streams,
     twins,
     units,
@@ -58,10 +58,10 @@ def reference(tmp_path_factory):
 
 def test_the_numbers_are_those_of_fit(reference):
     cached, _ = reference
-    stream = experiments.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
+    stream = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
     (strength,) = cached.strength("EWC")
     run = fit(
-        lambda: experiments.mlp(stream, 8),
+        lambda: setups.mlp(stream, 8),
         stream,
         EWC((strength,)),  # a tuple, as the runner gives it
         epochs=1,
@@ -88,7 +88,7 @@ def test_the_search_never_sees_test_data_nor_the_final_permutations(monkeypatch)
     [(stream, options)] = seen
     assert options["evaluate"] == "validation"
     assert min(options["seeds"]) >= units.FIRST_SEARCH_SEED
-    final = experiments.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
+    final = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
     assert not torch.equal(stream[0].train.x, final[0].train.x)
 
 
@@ -191,8 +191,8 @@ def test_another_training_has_another_key(monkeypatch):
 
 
 def test_what_is_kept_is_in_the_key_of_final_runs_only(monkeypatch):
-    changes = [{}, {"curve_every": 3}, {"measure": experiments.active_units}]
-    changes += [{"measure": partial(experiments.active_units, layer=layer)} for layer in (0, 1)]
+    changes = [{}, {"curve_every": 3}, {"measure": setups.active_units}]
+    changes += [{"measure": partial(setups.active_units, layer=layer)} for layer in (0, 1)]
     keys = {"search": set(), "test": set()}
     for change in changes:
         monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, **change))
@@ -340,7 +340,7 @@ def test_more_seeds_train_only_the_new_ones(what, reference, tmp_path, monkeypat
 
 
 def test_a_result_loses_nothing_when_its_networks_are_taken(tmp_path, monkeypatch, capsys):
-    experiment = replace(TINY, curve_every=2, measure=experiments.active_units)
+    experiment = replace(TINY, curve_every=2, measure=setups.active_units)
     monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
     for seeds in (2, 4):
         runner.run("tiny", profile="cpu", device="cpu", seeds=seeds, root=tmp_path / f"{seeds} seeds")
@@ -652,7 +652,7 @@ def test_a_contender_may_be_trained_otherwise(tmp_path, monkeypatch):
 
 
 def test_curves_and_measures_are_kept(monkeypatch):
-    experiment = replace(TINY, curve_every=2, measure=experiments.active_units)
+    experiment = replace(TINY, curve_every=2, measure=setups.active_units)
     monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
     unit = units.Unit("tiny", "cpu", BUDGET, "test", "EWC", ((1.0,),), (0, 1, 2))
     arrays = units.run_unit(unit, "cpu").arrays
@@ -664,8 +664,8 @@ def test_curves_and_measures_are_kept(monkeypatch):
 
 def test_class_accuracies_average_to_the_accuracy():
     stream = streams.split("digits", 2)
-    run = fit(lambda: experiments.mlp(stream, 16), stream, epochs=2, seeds=(0, 1))
-    per_class = experiments.class_accuracies(run, stream)["class_accuracy"]
+    run = fit(lambda: setups.mlp(stream, 16), stream, epochs=2, seeds=(0, 1))
+    per_class = setups.class_accuracies(run, stream)["class_accuracy"]
     counts = stream[0].test.y.bincount().numpy()
     np.testing.assert_allclose((per_class * counts / counts.sum()).sum(1), run.accuracy[:, -1, 0], atol=1e-6)
 
@@ -673,7 +673,7 @@ def test_class_accuracies_average_to_the_accuracy():
 def test_groups_and_cuts():
     letters = replace(load("digits"), classes=tuple("abcdefghij"))
     budget = replace(BUDGET, n_train=7, n_test=3)
-    stream = experiments.grouped(letters, budget, 0, n_tasks=3, scenario="domain")
+    stream = setups.grouped(letters, budget, 0, n_tasks=3, scenario="domain")
     assert [len(task.train) for task in stream] == [7, 7, 7]
     assert [len(task.test) for task in stream] == [3, 3, 3]
     assert stream.n_outputs == 3  # a tenth class is left over

@@ -3,8 +3,9 @@
 from functools import partial
 
 from cl_lib.declarations import Budget, Contender, Experiment, powers
-from cl_lib.experiments import EXPERIMENTS, mlp, permuted
+from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import EWC, L2, Finetune
+from cl_lib.setups import mlp, permuted
 
 BUDGET = Budget(3, 2, epochs=1, batch_size=32, n_train=100, n_test=50, width=8, chunk=2, n_tasks=2)
 TINY = Experiment(

@@ -22,8 +22,8 @@ class EWC(QuadraticMethod):
     Parameters
     ----------
     strength : float or tuple of float
-        :math:`\lambda`, dimensionless: the Fisher is in units of the loss over squared weights. A tuple
-        trains all its values side by side.
+        :math:`\lambda`, dimensionless: a loss has no unit, and the Fisher is one over a squared weight. A
+        tuple trains all its values side by side.
     fisher : {"exact", "sampled", "empirical", "batched"}
         How the Fisher is estimated, see :func:`cl_lib.importance.fisher`.
     anchors : {"separate", "latest"}
