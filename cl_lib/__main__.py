@@ -6,6 +6,7 @@ import sys
 import torch
 
 from cl_lib import results
+from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
 
 
@@ -96,6 +97,8 @@ def _run(options: argparse.Namespace) -> int:
             if not everything:
                 raise
             print(f"{name} is left as it is: {error}")
+    for dataset in {EXPERIMENTS[name].dataset for name in names if options.scheduler is None}:
+        load(dataset)  # what is missing is said before anything is trained
     for name in names:
         path = runner.run(
             name,
@@ -115,6 +118,8 @@ def _verify(options: argparse.Namespace) -> int:
     if options.stale_because is not None:
         if not options.name:
             raise ValueError("--stale-because needs the names of the experiments that are stale.")
+        for name in names:
+            results.load(name)  # all are there and in order, or none is marked
         for name in names:
             freshness.mark_stale(name, options.stale_because)
     failed = 0

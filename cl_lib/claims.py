@@ -47,6 +47,9 @@ class Claim:
 
         ``above`` where all of the interval is more than five points better, hardly the same experiment.
 
+        A difference with a number is ``reproduced`` where the interval holds the number, ``partly`` where it
+        only lies on the same side of 0, and ``not`` otherwise.
+
         A target of our own is ``reproduced`` where the mean reaches it, ``partly`` up to 0.05 below, and
         ``not`` where the interval reaches 0, which only that of a gain does. A finding without a number is
         ``reproduced`` where the interval lies above 0, ``not`` where it lies below, ``partly`` in between.
@@ -57,9 +60,12 @@ class Claim:
             missed = round(self.paper - round(found.mean, 3), 3)
             reached = "reproduced" if missed <= 0 else "partly"
             return reached if found.low > 0 and missed <= 0.05 else "not"
+        paper, low, high = (round(value, 3) for value in (self.paper, found.low, found.high))  # as printed
+        if self.difference:
+            same_side = found.low > 0 if self.paper > 0 else found.high < 0
+            return "reproduced" if low <= paper <= high else "partly" if same_side else "not"
         if not self.at_most and found.low > self.paper + 0.05:
             return "above"
-        paper, low, high = (round(value, 3) for value in (self.paper, found.low, found.high))  # as printed
         gap = low - paper if self.at_most else paper - high
         if gap <= 0:
             return "reproduced"

@@ -4,7 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from cl_lib.store import code_digest
+from cl_lib.training import training_device
 from cl_lib.units import Outcome, Unit, run_unit
+
+_LOADED = code_digest()  # of the code as this process has it, also if the files change later
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,10 @@ class Here:
 
     device: str
     at_once: int = 1
+
+    def check(self) -> None:
+        """Refuse a device that is not there, before any work starts."""
+        training_device(self.device)
 
     def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
         """Yield each unit with what gives its outcome."""
@@ -28,20 +36,54 @@ class Cluster:
     device: str
     at_once: int = 1000
 
-    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
-        """Yield each unit with what gives its outcome, in the order in which they finish."""
+    def check(self) -> None:
+        """Refuse an address at which no scheduler answers, before any work starts."""
+        self._connect().close()
+
+    def _connect(self):
         try:
-            from dask.distributed import Client, as_completed
+            from dask.distributed import Client
         except ImportError:
             raise ImportError(
                 "scheduler needs the package distributed: pip install dask distributed."
             ) from None
-        with Client(self.address) as client:
+        try:
+            return Client(self.address)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"scheduler is {self.address!r}, where none answers ({error}); it must be the address that "
+                "dask scheduler prints, such as tcp://head:8786."
+            ) from None
+
+    def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
+        """Yield each unit with what gives its outcome, in the order in which they finish."""
+        if not units:
+            return
+        from dask.distributed import as_completed
+
+        with self._connect() as client:
             futures = {
-                client.submit(run_unit, unit, self.device, key=unit.key, pure=False): unit for unit in units
+                client.submit(run_elsewhere, unit, self.device, _LOADED, key=unit.key, pure=False): unit
+                for unit in units
             }
             for future in as_completed(list(futures)):
                 yield futures[future], partial(_outcome_of, future, futures[future])
+
+
+def run_elsewhere(unit: Unit, device: str, code: str) -> Outcome:
+    """Train a unit on a worker, whose code must be that of the run which asks, by its digest.
+
+    Raises
+    ------
+    ValueError
+        If it is other code.
+    """
+    if code != _LOADED:
+        raise ValueError(
+            "a worker has other code of cl_lib, or other versions of what computes, than the run that "
+            "sends it work: give all of them the same, then restart the workers."
+        )
+    return run_unit(unit, device)
 
 
 def _outcome_of(future, unit: Unit) -> Outcome:

@@ -141,7 +141,7 @@ def selfless_methods() -> tuple[Contender, ...]:
             "SLNID + EWC",
             partial(_selfless, regulariser=SLNID, protector=ewc),
             pairs(inhibited, (3.0, 10.0, 30.0)),
-            twin=(3e-4, 10.0),
+            twin=(3e-3, 3.0),  # where inhibition is felt beside EWC
         ),
     )
 
@@ -190,8 +190,8 @@ def optimizers() -> tuple[Contender, ...]:
 
 
 def authors_si() -> tuple[Contender, ...]:
-    """SI whose penalty enters through the gradient; the first strength is that of its authors' best run."""
-    return (Contender("SI", partial(SI, step="gradient"), powers(0.1, 0.3, 1, 3), twin=(1.0,)),)
+    """SI whose penalty enters through the gradient; the middle strength is that of its authors' best run."""
+    return (Contender("SI", partial(SI, step="gradient"), powers(0.03, 0.1, 0.3)),)
 
 
 def widths() -> tuple[Contender, ...]:

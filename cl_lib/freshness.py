@@ -102,15 +102,19 @@ def last_known(name: str, *, root: Path | None = None) -> str:
 
 
 def check_within(seconds: float, *, root: Path | None = None) -> dict[str, State]:
-    """Check what is cached, the quickest twins first; when the time is over, take the last known verdict.
+    """Check what is cached and not yet known to be in order, the quickest twins first, while there is time.
 
-    One check is made in any case.
+    At least one twin is run, again if all are known.
     """
     root, started, states = root or results.folder(), time.monotonic(), {}
-    names = [name for name in results.cached(root) if name in EXPERIMENTS]
-    for name in sorted(names, key=lambda name: len(EXPERIMENTS[name].contenders)):
-        over = states and time.monotonic() - started > seconds
-        states[name] = State(name, last_known(name, root=root)) if over else check(name, root=root)
+    known = {name: last_known(name, root=root) for name in results.cached(root) if name in EXPERIMENTS}
+
+    def settled(name: str) -> bool:
+        return known[name] == "fresh" or known[name].startswith("known stale")
+
+    for name in sorted(known, key=lambda name: (settled(name), len(EXPERIMENTS[name].contenders))):
+        over = states and (settled(name) or time.monotonic() - started > seconds)
+        states[name] = State(name, known[name]) if over else check(name, root=root)
     return dict(sorted(states.items()))
 
 

@@ -238,7 +238,7 @@ CLAIMS = (
             f"task 1 after task 3, {method}",
             1 / 3,
             "wen2018ad",
-            "abstract, at chance, a failure",
+            "abstract, at chance, which we read as one in three, a failure",
             "disjoint-cifar10",
             final(method, 0),
             at_most=True,

@@ -28,14 +28,14 @@ def rows(root: Path | None = None) -> list[dict]:
             found.append(row | {"ours": None, "verdict": "not run", "run": "-"})
             continue
         try:
-            ours = claim.ours(manifest["methods"])
+            ours, run = claim.ours(manifest["methods"]), _run(manifest)
         except (KeyError, IndexError) as error:
             lacks = f"has no {error}" if isinstance(error, KeyError) else "has too few tasks"
             raise results.CorruptResult(
                 f"the manifest of {claim.experiment} {lacks} for {claim.text!r}; make it again "
                 f"with: python -m cl_lib run {claim.experiment}"
             ) from None
-        found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "run": _run(manifest)})
+        found.append(row | {"ours": ours, "verdict": claim.verdict(ours), "run": run})
     return found
 
 

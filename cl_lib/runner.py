@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from cl_lib import metrics, results
 from cl_lib.compute import Cluster, Here
-from cl_lib.declarations import Budget, Experiment, Point
+from cl_lib.declarations import Experiment, Point
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import Store, open_store
-from cl_lib.training import training_device
 from cl_lib.units import Outcome, Unit, choose, search_units, test_units
 
 RUN_PROFILES = ("full", "cpu", "quick")
@@ -67,21 +66,22 @@ def run(
     ------
     ValueError
         For an unknown name, profile or device, or fewer than two seeds; if the result there holds more than
-        this run would, a fuller profile or more seeds, or was marked stale while this run was under way.
+        this run would, a fuller profile or more seeds, or was marked stale while this run was under way; if
+        no scheduler answers, or a worker of its has other code.
     FloatingPointError
-        If final runs diverge; all others are finished and kept.
+        If a final run diverges; all units without one are finished and kept.
     """
     root = root or results.folder()
     check_run(name, profile, seeds, root=root)
-    if scheduler is None:
-        training_device(device)
+    compute = Here(device) if scheduler is None else Cluster(scheduler, device)
+    compute.check()
+    git = git_state()  # of the code that trains, not of a later commit
     experiment = EXPERIMENTS[name]
     budget = experiment.budgets[profile]
     budget = replace(budget, seeds=seeds or budget.seeds)
     path = (root / ".quick" if profile == "quick" else root) / name
     cached = _load(name, root)
     store = open_store(root / ".units" / name, experiment, cached and cached.manifest)
-    compute = Here(device) if scheduler is None else Cluster(scheduler, device)
     searching = search_units(experiment, profile, budget)
     as_many = test_units(experiment, profile, budget, choose(experiment, profile, budget, {}))
     if cached:
@@ -98,7 +98,9 @@ def run(
     with results.lock(name, root=root):
         check_run(name, profile, seeds, root=root)  # another run may have ended since
         _check_notes(name, root, store)
-        _write(path, experiment, profile, budget, store, chosen, searched, final)
+        declared = {"title": experiment.title, **experiment.declaration(profile, budget)}
+        made_by = {"git": git, "twin": store.twin, "mended": store.notes}
+        _write(path, declared, made_by, chosen, searched, final)
     return path
 
 
@@ -186,9 +188,9 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
         bar.update(effort)
         outcomes.update(found)
 
-    while missing := [left for unit in units for left in unit.without(outcomes | failed)]:
+    while missing := [unit for unit in units if unit.without(outcomes | failed)]:
         with ExitStack() as locks:
-            mine, known = _claim(missing, store, compute.at_once, locks)
+            mine, known = _claim(missing, outcomes.keys() | failed.keys(), store, compute.at_once, locks)
             come = {replica: outcome for replica, outcome in known.items() if replica not in outcomes}
             done(come, here=False)
             for unit, result in compute(mine):
@@ -207,32 +209,37 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
 
 
 def _claim(
-    units: list[Unit], store: Store, at_once: int, locks: ExitStack
+    units: list[Unit], settled: set[Unit], store: Store, at_once: int, locks: ExitStack
 ) -> tuple[list[Unit], dict[Unit, Outcome]]:
-    """What to compute now of units whose locks are held, and the outcomes that are there already."""
+    """What to compute now of units whose locks are held, and the outcomes that are there already.
+
+    A lock is that of the whole unit also where only some of its replicas are left, so that all runs mean
+    the same one; ``settled`` are replicas that need nothing more.
+    """
     mine, known = [], {}
     for unit in units:
         found = store.read(unit)
-        if unit.without(found) and len(mine) < at_once:
+        if unit.without(settled | found.keys()) and len(mine) < at_once:
             with suppress(Timeout):
                 locks.enter_context(store.lock(unit).acquire(blocking=False))
                 found = store.read(unit)  # some may have been finished since the first look
-                mine += unit.without(found)
+                mine += unit.without(settled | found.keys())
         known |= found
     return mine, known
 
 
 def _write(
     path: Path,
-    experiment: Experiment,
-    profile: str,
-    budget: Budget,
-    store: Store,
+    declared: dict,
+    made_by: dict,
     chosen: dict[str, Point],
     searched: dict[Unit, Outcome],
     final: dict[Unit, Outcome],
 ) -> None:
-    """Put the outcomes together and write the result."""
+    """Put the outcomes together and write the result.
+
+    ``declared`` and ``made_by`` are what the manifest says of the experiment, and of the code.
+    """
     arrays: dict[str, list[np.ndarray]] = {}
     by_line: dict[str, list[np.ndarray]] = {}
     for unit, outcome in final.items():
@@ -246,9 +253,8 @@ def _write(
     }
     manifest = {
         "schema": 1,
-        "title": experiment.title,
-        **experiment.declaration(profile, budget),
-        "seeds": list(range(budget.seeds)),
+        **declared,
+        "seeds": list(range(declared["budget"]["seeds"])),
         "methods": summary,
         "devices": _all(record["device"] for record in records),
         "compute_seconds": round(sum(record["seconds"] for record in records), 3),
@@ -258,9 +264,7 @@ def _write(
             what: results.AND.join(_all(record["versions"][what] for record in records))
             for what in records[0]["versions"]
         },
-        "git": git_state(),
-        "twin": store.twin,
-        "mended": store.notes,
+        **made_by,
         "stale": None,
     }
     tables = [_table(outcomes) for outcomes in (final, searched)]

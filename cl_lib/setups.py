@@ -78,10 +78,15 @@ def _for_each(run: Run, measure: Callable[[nn.Module], list[float]]) -> np.ndarr
         return np.array([measure(run.model(r).cpu()) for r in range(len(run.seeds))])
 
 
+def _inputs(run: Run, task: Task) -> torch.Tensor:
+    """The task's test images, as the run's networks take them."""
+    return network_input(task.test.x, next(iter(run.params.values())).dtype)
+
+
 def class_accuracies(run: Run, stream: Stream) -> dict[str, np.ndarray]:
     """Final accuracy on each class of the first task, ``(R, classes)``."""
     task = stream[0]
-    x, (first, stop) = network_input(task.test.x), task.outputs
+    x, (first, stop) = _inputs(run, task), task.outputs
 
     def measure(network: nn.Module) -> list[float]:
         right = (network(x)[:, first:stop].argmax(1) + first == task.test.y).float()
@@ -92,7 +97,7 @@ def class_accuracies(run: Run, stream: Stream) -> dict[str, np.ndarray]:
 
 def active_units(run: Run, stream: Stream) -> dict[str, np.ndarray]:
     """Share of active units in each hidden layer on the last task's test images, ``(R, layers)``."""
-    x = network_input(stream[-1].test.x)
+    x = _inputs(run, stream[-1])
 
     def measure(network: nn.Module) -> list[float]:
         return [(h > 0).float().mean().item() for h in network(x, hidden=True)[1]]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cl_lib import results
 from cl_lib.declarations import Experiment, recipe
 from cl_lib.results import Cached, CorruptResult
-from cl_lib.twins import differences, run_twin, speakers_for
+from cl_lib.twins import differences, run_twin
 from cl_lib.units import Outcome, Unit, versions
 
 
@@ -40,8 +40,7 @@ class Store:
 
     def name(self, unit: Unit) -> str:
         """A unit's file without its suffix."""
-        behaviour = {name: self.twin[name] for name in speakers_for(unit.contender, self.twin)}
-        made_by = json.dumps([behaviour, self.notes], sort_keys=True)
+        made_by = json.dumps([self.twin, self.notes], sort_keys=True)
         return f"{unit.key}-{hashlib.sha256(made_by.encode()).hexdigest()[:8]}"
 
     def read(self, unit: Unit) -> dict[Unit, Outcome]:
@@ -77,12 +76,10 @@ class Store:
         """
         if cached.manifest["profile"] != units[0].profile or cached.manifest["stale"]:
             return
-        known, changed = cached.manifest["twin"] | self.twin, differences(cached.manifest["twin"], self.twin)
-        held = {
-            replica: outcome
-            for replica, outcome in replicas_of(cached, experiment).items()
-            if not set(speakers_for(replica.contender, known)) & changed.keys()
-        }
+        held = replicas_of(cached, experiment)
+        as_declared = {replica.contender for replica in held}
+        if _changed(cached.manifest["twin"], self.twin).keys() & as_declared:
+            return
         asked = {_request(replica) for unit in units for replica in unit.replicas()}
         if asked <= set(map(_request, held)):
             return
@@ -96,8 +93,8 @@ class Store:
 def open_store(path: Path, experiment: Experiment, manifest: dict | None = None) -> Store:
     """The store in the folder ``path`` for today's code; ``manifest`` is that of the cached result, if any.
 
-    The twin runs only if the package, torch or NumPy has changed since the last time. Contenders whose
-    numbers are what they were keep their units.
+    The twin runs only if the package, torch or NumPy has changed since the last time. Where a contender's
+    numbers are not what they were, all of the experiment is trained anew, since contenders share code.
     """
     path.mkdir(parents=True, exist_ok=True)
     file, manifest = path / "twin.json", manifest or {}
@@ -106,17 +103,23 @@ def open_store(path: Path, experiment: Experiment, manifest: dict | None = None)
         twin = twin or manifest.get("twin", {})
         if code != code_digest():
             today = run_twin(experiment)
-            changed = differences(twin, today)
-            for name in [name for name in today if name in twin and name in changed]:
-                what = f"so {name!r} is trained anew: {'; '.join(changed[name])}."
-                tqdm.write(f"The code behaves otherwise than before, {what}")
+            changed = _changed(twin, today)
+            if changed:
+                what = "; ".join(f"{name}: {', '.join(lines)}" for name, lines in changed.items())
+                tqdm.write(f"The code behaves otherwise than when networks were trained here ({what}).")
             # Where nothing changed the old numbers stay, or many small changes would add up unseen.
-            twin = {name: today[name] if name in changed else twin[name] for name in today}
+            twin = {name: twin[name] if name in twin and not changed else today[name] for name in today}
         known = [*manifest.get("mended", []), *filter(None, [manifest.get("stale")])]
         notes += [note for note in known if note not in notes]
         content = json.dumps({"code": code_digest(), "twin": twin, "notes": notes}, indent=1)
         results.write_atomically(file, content.encode())
     return Store(path, twin, notes)
+
+
+def _changed(before: dict, today: dict) -> dict[str, list[str]]:
+    """What differs in the behaviour of those contenders that were there before and are there today."""
+    both = before.keys() & today.keys()
+    return differences(*({name: twin[name] for name in both} for twin in (before, today)))
 
 
 def _request(replica: Unit) -> tuple:

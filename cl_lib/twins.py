@@ -1,6 +1,6 @@
 """Twins: a few seconds of an experiment, on digits, whose numbers say how its code behaves."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 import torch
 
@@ -19,53 +19,48 @@ def twin_units(experiment: Experiment) -> Iterator[Unit]:
 
 
 def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
-    """How the experiment's code behaves.
+    """How the experiment's code behaves, in double precision, so that machines differ by almost nothing.
 
-    For each contender an accuracy, the size of the weights, and the method's effect: how far from the end
-    of plain training its weights end (root mean square, the same seeds).
+    For each contender an accuracy, the method's effect (how far from the end of plain training its weights
+    end: root mean square, the same seeds), and the mean of each array that is kept, such as the size of the
+    weights.
     """
     behaviour, plain = {}, {}
     for unit in twin_units(experiment):
         if unit.width not in plain:
-            plain[unit.width] = train(unit, "cpu", Finetune())[0].params
-        run, arrays, _ = train(unit, "cpu")
+            plain[unit.width] = train(unit, "cpu", Finetune(), torch.float64)[0].params
+        run, arrays, _ = train(unit, "cpu", dtype=torch.float64)
         moved = [(run.params[name] - there).square().mean() for name, there in plain[unit.width].items()]
         behaviour[unit.contender] = {
-            "accuracy": round(float(run.accuracy.mean()), 6),
-            "weight_size": round(float(arrays["weight_size"].mean()), 8),
-            "effect": round(float(torch.stack(moved).mean().sqrt()), 8),
+            "accuracy": round(float(run.accuracy.mean()), 8),
+            "effect": round(float(torch.stack(moved).mean().sqrt()), 10),
+            **{what: round(float(array.mean()), 10) for what, array in arrays.items()},
         }
     return behaviour
 
 
-def speakers_for(contender: str, twin: Container[str]) -> Container[str]:
-    """The contenders of a twin that say how this one is trained: itself; all of them where it has no part.
-
-    Twins leave out wide networks, and any change in a twin may be theirs, too.
-    """
-    return {contender} if contender in twin else twin
-
-
 #: An effect below this, in units of a weight, counts as none.
-NO_EFFECT = 2e-5
+NO_EFFECT = 1e-7
+# What may differ and yet count as equal: absolutely, and as a share of the stored number.
+_TOLERANCES = {"accuracy": (2e-3, 0.0), "weight_size": (0.0, 1e-5), "effect": (NO_EFFECT, 1e-4)}
+_OF_AN_ARRAY = (2e-3, 1e-5)
 
 
-def differences(
-    stored: dict, found: dict, *, accuracy: float = 0.02, weight_size: float = 1e-3, effect: float = 0.1
-) -> dict[str, list[str]]:
-    """What differs between two behaviours, by contender.
-
-    Accuracies are compared in points, sizes of weights and effects relatively.
-    """
+def differences(stored: dict, found: dict) -> dict[str, list[str]]:
+    """What differs between two behaviours, by contender."""
     lines = {name: ["only in one of both"] for name in sorted(stored.keys() ^ found.keys())}
     for name in sorted(stored.keys() & found.keys()):
-        old, new, differs = stored[name], found[name], []
-        if abs(old["accuracy"] - new["accuracy"]) > accuracy:
-            differs.append(f"accuracy {old['accuracy']:.4f}, now {new['accuracy']:.4f}")
-        if abs(old["weight_size"] - new["weight_size"]) > weight_size * old["weight_size"]:
-            differs.append(f"size of weights {old['weight_size']:.6g}, now {new['weight_size']:.6g}")
-        if abs(old["effect"] - new["effect"]) > effect * old["effect"] + NO_EFFECT:
-            differs.append(f"effect on the weights {old['effect']:.3g}, now {new['effect']:.3g}")
+        old, new = stored[name], found[name]
+        differs = [f"{_said(what)} only in one of both" for what in sorted(old.keys() ^ new.keys())]
+        for what in (what for what in old if what in new):
+            absolute, share = _TOLERANCES.get(what, _OF_AN_ARRAY)
+            if abs(old[what] - new[what]) > absolute + share * abs(old[what]):
+                differs.append(f"{_said(what)} {old[what]:.6g}, now {new[what]:.6g}")
         if differs:
             lines[name] = differs
     return lines
+
+
+def _said(what: str) -> str:
+    names = {"weight_size": "size of weights", "effect": "effect on the weights"}
+    return names.get(what, what.replace("_", " "))

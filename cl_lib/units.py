@@ -193,6 +193,8 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
         If a final run diverges.
     """
     with _ONE_AT_A_TIME:
+        if training_device(device).type == "cuda":
+            torch.cuda.reset_peak_memory_stats(training_device(device))
         started = time.perf_counter()
         try:
             run, arrays, used = train(unit, device)
@@ -208,7 +210,7 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def train(unit: Unit, device: str, method: Method | None = None):
+def train(unit: Unit, device: str, method: Method | None = None, dtype: torch.dtype = torch.float32):
     """The run of a unit, what is kept of it, and its device; ``method`` is for another than its own."""
     experiment = EXPERIMENTS[unit.experiment]
     searching = unit.stage == "search"
@@ -223,6 +225,7 @@ def train(unit: Unit, device: str, method: Method | None = None):
         evaluate="validation" if searching else "test",
         curve_every=None if searching else experiment.curve_every,
         device=device,
+        dtype=dtype,
         progress=False,
         **{**experiment.training, **contender.training},
     )
@@ -262,7 +265,7 @@ def _one_by_one(unit: Unit, device: str) -> np.ndarray:
 
 
 def _record(device: str, seconds: float) -> dict:
-    """How a unit was made."""
+    """How a unit was made; the peak of memory is the unit's on a GPU, on a CPU that of the process so far."""
     if device.startswith("cuda"):
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:

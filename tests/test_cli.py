@@ -165,6 +165,21 @@ def test_verify_fails_until_there_is_a_note(call, run_once):
     path.write_bytes(before)
 
 
+def test_all_are_marked_stale_or_none(call, run_once):
+    path = run_once[0] / "tiny" / "manifest.json"
+    before = path.read_bytes()
+    status, _, errors = call("verify", "tiny", "width", "--stale-because", "the penalty has changed")
+    assert status == 2 and "error: no results for 'width'" in errors
+    assert path.read_bytes() == before
+
+
+def test_missing_data_are_named_before_anything_is_trained(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("CL_LIB_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(runner, "run", lambda name, **_: pytest.fail("trained"))
+    status, _, errors = call("run", "tiny", "width", "--device", "cpu", "--quick")
+    assert status == 2 and "CL_LIB_DATA" in errors
+
+
 def test_report_prints_the_table(call):
     status, printed, _ = call("report")
     assert status == 0

@@ -1,5 +1,6 @@
 """Freshness: a changed twin is stale and fails, a note lets it pass, and the pages say so."""
 
+import itertools
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny_experiment
+import torch
 from conftest import ROOT
 
 from cl_lib import EWC, Finetune, fit, freshness, results, runner, store, twins, units
@@ -75,23 +77,29 @@ def test_a_changed_twin_is_stale_and_fails(root, by):
 
 
 def test_small_differences_of_machines_are_no_change(root):
-    shift(root, accuracy=0.015, weight_size=1e-6, effect=1e-6)
+    shift(root, accuracy=0.001, weight_size=1e-7, effect=1e-8)
     assert freshness.check("tiny", root=root).verdict == "fresh"
 
 
 def test_differences_by_hand():
-    same = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01}
+    same = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01, "curve": 0.6}
     stored = {"a": same, "b": same}
-    found = {"a": {"accuracy": 0.53, "weight_size": 2.001, "effect": 0.0109}, "c": same}
-    assert twins.differences(stored, found) == {
+    close = {"accuracy": 0.503, "weight_size": 2.00001, "effect": 0.010001, "curve": 0.601}
+    assert twins.differences(stored, {"a": close, "c": same}) == {
         "b": ["only in one of both"],
         "c": ["only in one of both"],
-        "a": ["accuracy 0.5000, now 0.5300"],
+        "a": ["accuracy 0.5, now 0.503"],
     }
-    found["a"] = same | {"weight_size": 2.003, "effect": 0.0088}
-    assert twins.differences(stored, found)["a"] == [
+    other = same | {"weight_size": 2.003, "effect": 0.00999, "curve": 0.61}
+    assert twins.differences({"a": same}, {"a": other})["a"] == [
         "size of weights 2, now 2.003",
-        "effect on the weights 0.01, now 0.0088",
+        "effect on the weights 0.01, now 0.00999",
+        "curve 0.6, now 0.61",
+    ]
+    other = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01, "active_units": 0.3}
+    assert twins.differences({"a": same}, {"a": other})["a"] == [
+        "active units only in one of both",
+        "curve only in one of both",
     ]
 
 
@@ -110,14 +118,37 @@ def test_a_method_that_has_stopped_working_is_seen_in_every_twin():
                 assert twins.differences({method: twin[method]}, gone)
 
 
+def test_twins_tell_contenders_apart():
+    """So a part of a method that is lost is seen, also where the whole still has an effect."""
+    as_many = {"exact", "exact, 500 images"}  # the twin has fewer images than that
+    for name in results.cached():
+        twin = results.load_manifest(name)["twin"]
+        for a, b in itertools.combinations(twin, 2):
+            differ = twins.differences({"": twin[a]}, {"": twin[b]})
+            assert differ or {a, b} == as_many, (name, a, b)
+
+
+def test_what_is_measured_of_a_run_is_in_the_twin(monkeypatch):
+    for name, what in (("selfless-64", "active_units"), ("mas-inputs", "class_accuracy"), ("width", "curve")):
+        for numbers in results.load_manifest(name)["twin"].values():
+            assert what in numbers
+    behaviour = twins.run_twin(TINY)
+    monkeypatch.setitem(
+        EXPERIMENTS, "tiny", replace(TINY, measure=lambda run, stream: {"two": np.full(3, 2)})
+    )
+    measured = twins.run_twin(EXPERIMENTS["tiny"])
+    assert measured == {name: numbers | {"two": 2.0} for name, numbers in behaviour.items()}
+    assert twins.differences(behaviour, measured)["EWC"] == ["two only in one of both"]
+
+
 def test_an_effect_is_a_distance_from_plain_training():
     twin = twins.run_twin(TINY)
     budget = {"epochs": 1, "batch_size": 32, "seeds": (0, 1, 2), "progress": False, **TINY.training}
     stream = TINY.stream(load("digits"), tiny_experiment.BUDGET, 0)
 
     def weights(method):
-        run = fit(lambda: mlp(stream, 8), stream, method, device="cpu", **budget)
-        return [p.double().numpy() for p in run.params.values()]
+        run = fit(lambda: mlp(stream, 8), stream, method, device="cpu", dtype=torch.float64, **budget)
+        return [p.numpy() for p in run.params.values()]
 
     pairs = zip(weights(EWC(10.0)), weights(Finetune()), strict=True)
     expected = np.mean([((a - b) ** 2).mean() for a, b in pairs]) ** 0.5
@@ -146,7 +177,7 @@ def test_small_changes_do_not_add_up(left, root, monkeypatch):
     first = opened(root).twin
     if left == "the result alone":
         shutil.rmtree(root / ".units")
-    drifted = first | {"EWC": first["EWC"] | {"accuracy": first["EWC"]["accuracy"] + 0.015}}
+    drifted = first | {"EWC": first["EWC"] | {"accuracy": first["EWC"]["accuracy"] + 0.0015}}
     as_changed_code(monkeypatch, drifted)
     assert opened(root).twin == first
 
@@ -285,6 +316,27 @@ def test_checks_end_in_time(root, monkeypatch):
     assert {name: s.verdict for name, s in states.items()} == {"tiny": "fresh", "mas-inputs": "not verified"}
 
 
+def test_what_is_known_to_be_in_order_leaves_the_time_to_others(root, monkeypatch):
+    manifest = json.loads((root / "tiny" / "manifest.json").read_text("utf8"))
+    for name in ("mas-inputs", "width"):
+        results.write_atomically(root / name / "manifest.json", json.dumps(manifest).encode())
+    known = {"tiny": "fresh", "mas-inputs": "stale", "width": "known stale since 2024-02-29"}
+    ran = []
+
+    def check(name, root):
+        ran.append(name)
+        return freshness.State(name, "fresh")
+
+    monkeypatch.setattr(freshness, "check", check)
+    monkeypatch.setattr(freshness, "last_known", lambda name, root: known[name])
+    states = freshness.check_within(1e6, root=root)
+    assert ran == ["mas-inputs"]  # a stale one is looked at again, to say what differs
+    assert {name: s.verdict for name, s in states.items()} == known | {"mas-inputs": "fresh"}
+    known["mas-inputs"] = "fresh"
+    freshness.check_within(1e6, root=root)
+    assert ran == ["mas-inputs", "tiny"]
+
+
 # Units of other code
 
 
@@ -307,15 +359,15 @@ def test_networks_of_code_that_behaved_otherwise_are_not_used(root, monkeypatch,
     assert opened(root).twin == twin  # the twin runs only where the code has changed
     as_changed_code(monkeypatch, other)
     after = opened(root)
-    assert after.twin == twin | {"EWC": other["EWC"]}
+    assert after.twin == other
     before.write(unit, outcomes[unit])  # by a run of the old code that is still under way
-    assert not after.read(unit) and after.read(another)
-    assert "The code behaves otherwise than before, so 'EWC' is trained anew" in capsys.readouterr().out
+    assert not after.read(unit) and not after.read(another)  # contenders share code
+    assert "The code behaves otherwise than when networks were trained here (EWC: " in capsys.readouterr().out
     as_changed_code(monkeypatch, twin, "as it was")
     assert opened(root).read(unit)
 
 
-def test_a_contender_without_a_twin_is_kept_as_long_as_nothing_changes(root, monkeypatch):
+def test_networks_are_kept_as_long_as_no_contender_changes(root, monkeypatch):
     wide = replace(TINY.contender("EWC"), name="wide EWC", width=32)
     budgets = TINY.budgets | {"twin": replace(TINY.budgets["twin"], max_width=16)}
     experiment = replace(TINY, contenders=(*TINY.contenders, wide), budgets=budgets)
@@ -336,9 +388,20 @@ def test_a_contender_without_a_twin_is_kept_as_long_as_nothing_changes(root, mon
     other = cached.manifest["twin"] | {"EWC": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0}}
     changed = store.Store(root / "changed", other, [])
     changed.start_from(cached, experiment, asked)
-    assert not changed.read(wide_unit) and changed.read(narrow_unit)
-    assert changed.name(wide_unit) != same.name(wide_unit)
-    assert changed.name(narrow_unit) == same.name(narrow_unit)
+    for unit in (wide_unit, narrow_unit):
+        assert not changed.read(unit)
+        assert changed.name(unit) != same.name(unit)
+
+    redeclared = replace(TINY.contender("EWC"), training={"lr": 0.2})  # so its twin differs, and no other
+    contenders = (TINY.contender("finetune"), redeclared, TINY.contender("L2"), wide)
+    free = store.Store(root / "free", other, [])
+    free.start_from(cached, replace(experiment, contenders=contenders), asked)
+    assert free.read(wide_unit) and free.read(narrow_unit)
+
+    more = cached.manifest["twin"] | {"another": {"accuracy": 0.0, "weight_size": 1.0, "effect": 0.0}}
+    joined = store.Store(root / "joined", more, [])
+    joined.start_from(cached, experiment, asked)
+    assert joined.read(wide_unit) and joined.read(narrow_unit)
 
 
 def test_another_torch_runs_the_twin_again(monkeypatch):

@@ -85,6 +85,27 @@ def test_a_finding_without_a_number_asks_which_is_ahead(low, high, verdict):
     assert report.published({"paper": None}) == "> 0" and report.published({"paper": 1 / 3}) == "0.333"
 
 
+@pytest.mark.parametrize(
+    "paper, low, high, verdict",
+    [
+        (-0.009, -0.012, -0.004, "reproduced"),
+        (-0.009, -0.02, 0.01, "reproduced"),
+        (-0.009, -0.004, -0.001, "partly"),
+        (-0.009, -0.001, 0.002, "not"),  # no difference where they found one
+        (-0.009, 0.03, 0.04, "not"),
+        (0.009, 0.001, 0.004, "partly"),
+        (0.009, 0.04, 0.05, "partly"),
+        (0.009, -0.05, -0.04, "not"),
+        (-0.0002, -0.0003, 0.001, "reproduced"),
+        (-0.0002, -0.05, -0.03, "partly"),
+        (-0.0002, 0.03, 0.05, "not"),
+    ],
+)
+def test_a_difference_with_a_number_is_held_from_both_sides(paper, low, high, verdict):
+    row = Claim("group", "b less a", paper, "wen2018ad", "table", "width", gain("b", "a"), difference=True)
+    assert row.verdict(number(low, (low + high) / 2, high)) == verdict
+
+
 def test_differences_of_a_published_table_are_computed_from_it():
     """By hand from Table 3 of Aljundi et al. (2018): the sums of a line's eight accuracies, in percent."""
     training, test, both, local = 477.81, 477.63, 478.87, 470.24

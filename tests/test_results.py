@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from cl_lib import freshness, results
+from cl_lib import freshness, results, runner
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import CorruptResult
 
@@ -349,11 +349,14 @@ def test_a_cached_result_is_whole(name, monkeypatch):
     assert manifest["experiment"] == name and name in EXPERIMENTS
     assert tuple(manifest["contenders"]) == cached.methods
     for method in cached.methods:
-        matrix = cached.matrix(method)
+        matrix, stored = cached.matrix(method), manifest["methods"][method]
+        for what, numbers in runner.summarise(matrix).items():
+            for found, kept in zip(np.atleast_1d(numbers), np.atleast_1d(stored[what]), strict=True):
+                assert found == pytest.approx(kept, abs=2e-6)
+        trained_at = cached.accuracy.set_index("method").loc[[method], ["strength", "strength_2"]]
+        (used,) = trained_at.drop_duplicates().to_numpy()
+        np.testing.assert_allclose(used[~np.isnan(used)], stored["chosen"], rtol=1e-9)
         assert matrix.shape[0] == len(manifest["seeds"]) and matrix.shape[1] == matrix.shape[2]
-        np.testing.assert_allclose(
-            cached.average(method), manifest["methods"][method]["average_by_seed"], atol=2e-6
-        )
         strengths, scores = cached.search(method)
         if len(strengths):
             best = np.nan_to_num(scores.mean(1), nan=-1).max()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -27,6 +28,7 @@ from cl_lib import (
     results,
     runner,
     setups,
+    store,
     streams,
     twins,
     units,
@@ -375,7 +377,7 @@ def test_who_repeats_a_run_trains_it_again(before, reference, tmp_path, monkeypa
         (lambda m: m["budget"].update(epochs=9), set()),
         (lambda m: m["contenders"]["EWC"].update(width=9), {"finetune", "L2"}),
         (lambda m: m["contenders"]["EWC"].update(training={"lr": 0.2}), {"finetune", "L2"}),
-        (lambda m: m["twin"]["EWC"].update(accuracy=0.9), {"finetune", "L2"}),
+        (lambda m: m["twin"]["EWC"].update(accuracy=0.9), set()),  # contenders share code
         (lambda m: m.pop("devices"), set()),
         (lambda m: m["stream"]["fixed"].update(n_tasks=3), set()),
         (lambda m: m.update(measure="active_units"), set()),
@@ -453,17 +455,17 @@ def test_an_unknown_experiment_is_refused():
 # Interruptions
 
 
-def start(root, trained=None):
+def start(root, trained=None, seeds=None):
     """Start a run in a process of its own, which can be killed."""
     quickest = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in quickest else "spawn")
     context.set_forkserver_preload(["tiny_experiment", "cl_lib.runner"])
-    process = context.Process(target=run_tiny, args=(root, trained))
+    process = context.Process(target=run_tiny, args=(root, trained, seeds))
     process.start()
     return process
 
 
-def run_tiny(root, trained=None):
+def run_tiny(root, trained=None, seeds=None):
     """Run it; the file ``trained`` gets the names of the units that are trained here."""
     torch.set_num_threads(1)
     if trained:
@@ -475,7 +477,7 @@ def run_tiny(root, trained=None):
             return units.run_unit(unit, device)
 
         compute.run_unit = noted
-    runner.run("tiny", profile="cpu", device="cpu", root=root, progress=False)
+    runner.run("tiny", profile="cpu", seeds=seeds, device="cpu", root=root, progress=False)
 
 
 def files_of(root):
@@ -532,6 +534,60 @@ def test_two_runs_at_once_share_the_work(reference, tmp_path):
     assert len(sum(trained, [])) == len(set(sum(trained, [])))  # nothing is trained by both
     assert files_of(tmp_path) == files_of(reference[1])
     assert not list((tmp_path / ".units" / "tiny").glob(".*part"))
+
+
+def test_two_runs_at_once_share_what_is_new_in_a_longer_one(reference, tmp_path):
+    shutil.copytree(reference[1], tmp_path, dirs_exist_ok=True)
+    processes = [start(tmp_path, trained=tmp_path / str(i), seeds=5) for i in range(2)]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    trained = [(tmp_path / str(i)).read_text("utf8").split() for i in range(2)]
+    assert len(sum(trained, [])) == len(set(sum(trained, []))) > 0
+    assert results.load("tiny", root=tmp_path).manifest["seeds"] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_left_of_a_unit_is_locked_as_the_whole(reference, tmp_path):
+    """The first pass of a run finds nothing settled, later passes do: both mean the same lock."""
+    shelf = runner.open_store(tmp_path / ".units" / "tiny", TINY)
+    unit = units.search_units(TINY, "cpu", BUDGET)[0]
+    settled = dict.fromkeys(unit.replicas()[:1])
+    with shelf.lock(unit), ExitStack() as locks:
+        assert runner._claim([unit], settled.keys(), shelf, 1, locks) == ([], {})
+    with ExitStack() as locks:
+        mine, _ = runner._claim([unit], settled.keys(), shelf, 1, locks)
+        assert [r for left in mine for r in left.replicas()] == unit.replicas()[1:]
+
+
+def test_the_commit_is_that_of_the_start(tmp_path, monkeypatch):
+    commits = iter(["at the start", "during the run"])
+    monkeypatch.setattr(runner, "git_state", lambda: {"commit": next(commits), "dirty": False})
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert results.load_manifest("tiny", root=tmp_path)["git"]["commit"] == "at the start"
+
+
+def test_a_worker_with_other_code_is_refused(tmp_path):
+    unit = units.search_units(TINY, "cpu", BUDGET)[0]
+    outcome = compute.run_elsewhere(unit, "cpu", store.code_digest())
+    np.testing.assert_array_equal(outcome.accuracy, units.run_unit(unit, "cpu").accuracy)
+    with pytest.raises(ValueError, match="a worker has other code .* restart the workers"):
+        compute.run_elsewhere(unit, "cpu", "of yesterday")
+
+
+@pytest.mark.parametrize("address", ["head", "tcp://127.0.0.1:1"])
+def test_an_address_without_a_scheduler_is_refused_before_anything_is_trained(address, tmp_path):
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ValueError, match=f"scheduler is '{address}', where none answers .* tcp://head:8786"),
+    ):
+        runner.run("tiny", profile="cpu", root=tmp_path, scheduler=address)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_needs_no_scheduler():
+    assert list(compute.Cluster("tcp://127.0.0.1:1", "cpu")([])) == []
 
 
 def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_path, monkeypatch):
@@ -619,7 +675,8 @@ def test_an_experiment_is_declared_in_full(name):
         for contender in experiment.lines(profile):
             assert contender.twin in (None, *contender.grid)
             method = contender.build(contender.candidates(budget))
-            assert method.strength == 0.0 or len(np.atleast_1d(method.strength)) >= 1
+            if contender.grid != ((),):
+                assert len(np.atleast_1d(method.strength)) == len(contender.candidates(budget))
     json.dumps(experiment.declaration("full"))
 
 
