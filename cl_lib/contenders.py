@@ -59,17 +59,19 @@ def _reference_lines() -> tuple[Contender, ...]:
     return (Contender("finetune", Finetune), Contender("joint", Joint))
 
 
-def all_methods(ewc_grid, si_grid, mas_grid, l2_grid) -> tuple[Contender, ...]:
+def all_methods(
+    ewc_grid, si_grid, mas_grid, l2_grid, *, ewc_twin: Point | None = None, mas_twin: Point | None = None
+) -> tuple[Contender, ...]:
     """Fine-tuning and joint training, every penalty, distillation, replay."""
     return (
         *_reference_lines(),
         Contender("L2", L2, l2_grid),
-        Contender("EWC", ewc, ewc_grid),
-        Contender("EWC, empirical", partial(ewc, fisher="empirical"), ewc_grid),
-        Contender("online EWC", partial(ewc, anchors="latest"), ewc_grid),
+        Contender("EWC", ewc, ewc_grid, twin=ewc_twin),
+        Contender("EWC, empirical", partial(ewc, fisher="empirical"), ewc_grid, twin=ewc_twin),
+        Contender("online EWC", partial(ewc, anchors="latest"), ewc_grid, twin=ewc_twin),
         Contender("SI", SI, si_grid),
-        Contender("MAS", mas, mas_grid),
-        Contender("local MAS", local_mas, mas_grid),
+        Contender("MAS", mas, mas_grid, twin=mas_twin),
+        Contender("local MAS", local_mas, mas_grid, twin=mas_twin),
         Contender("LwF", LwF, powers(0.1, 0.3, 1, 3, 10, 30)),
         Contender("replay", partial(Replay, per_task=200), powers(0.1, 0.3, 1, 3, 10)),
     )

@@ -79,10 +79,12 @@ def _split(scenario: str) -> Experiment:
         f"split-mnist-{scenario}",
         f"Split MNIST, {scenario}-incremental",
         all_methods(
-            powers(1e2, 1e3, 1e4, 1e5, 1e6, 1e7),
+            powers(1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10),
             powers(1, 10, 100, 1e3, 1e4, 1e5),
-            powers(0.01, 0.1, 1, 10),
+            powers(0.01, 0.1, 1, 10, 100, 1e3, 1e4),
             powers(1e-2, 0.1, 1, 10, 100),
+            ewc_twin=(1e5,),
+            mas_twin=(1.0,),
         ),
         _budgets(
             Budget(10, 3, epochs=4, batch_size=128, n_train=None, n_test=None, width=400),
