@@ -9,19 +9,17 @@ several runs share the work; the system frees it when its holder dies.
 
 import subprocess
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from filelock import Timeout
 from tqdm import tqdm
 
-from cl_lib import metrics, results
+from cl_lib import results
+from cl_lib.assembly import assemble
 from cl_lib.compute import Cluster, Here
-from cl_lib.declarations import Experiment, Point
+from cl_lib.declarations import Experiment
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import Store, open_store
 from cl_lib.units import Outcome, Unit, choose, search_units, test_units
@@ -67,7 +65,7 @@ def run(
     ValueError
         For an unknown name, profile or device, or fewer than two seeds; if the result there holds more than
         this run would, a fuller profile or more seeds, or was marked stale while this run was under way; if
-        no scheduler answers, or a worker of its has other code.
+        no scheduler answers, or one of its workers has other code.
     FloatingPointError
         If a final run diverges; all units without one are finished and kept.
     """
@@ -85,10 +83,7 @@ def run(
     searching = search_units(experiment, profile, budget)
     as_many = test_units(experiment, profile, budget, choose(experiment, profile, budget, {}))
     if cached:
-        try:
-            store.start_from(cached, experiment, searching + as_many)
-        except KeyError as error:
-            tqdm.write(f"Nothing is taken from the cached {name}: its manifest has no {error}.")
+        _take(cached, store, experiment, searching + as_many)
     total = sum(unit.effort for unit in (*searching, *as_many))
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=name, disable=disable, bar_format=_BAR, smoothing=0) as bar:
@@ -100,7 +95,7 @@ def run(
         _check_notes(name, root, store)
         declared = {"title": experiment.title, **experiment.declaration(profile, budget)}
         made_by = {"git": git, "twin": store.twin, "mended": store.notes}
-        _write(path, declared, made_by, chosen, searched, final)
+        assemble(path, declared, made_by, chosen, searched, final)
     return path
 
 
@@ -113,6 +108,14 @@ def _load(name: str, root: Path) -> results.Cached | None:
     except results.CorruptResult as error:
         tqdm.write(f"Nothing is taken from the cached {name}: {error}")
         return None
+
+
+def _take(cached: results.Cached, store: Store, experiment: Experiment, units: list[Unit]) -> None:
+    """Take what the cached result has of ``units``, if its manifest says enough."""
+    try:
+        store.start_from(cached, experiment, units)
+    except KeyError as error:
+        tqdm.write(f"Nothing is taken from the cached {cached.name}: its manifest has no {error}.")
 
 
 def _check_notes(name: str, root: Path, store: Store) -> None:
@@ -226,82 +229,6 @@ def _claim(
                 mine += unit.without(settled | found.keys())
         known |= found
     return mine, known
-
-
-def _write(
-    path: Path,
-    declared: dict,
-    made_by: dict,
-    chosen: dict[str, Point],
-    searched: dict[Unit, Outcome],
-    final: dict[Unit, Outcome],
-) -> None:
-    """Put the outcomes together and write the result.
-
-    ``declared`` and ``made_by`` are what the manifest says of the experiment, and of the code.
-    """
-    arrays: dict[str, list[np.ndarray]] = {}
-    by_line: dict[str, list[np.ndarray]] = {}
-    for unit, outcome in final.items():
-        for what, array in outcome.arrays.items():
-            arrays.setdefault(f"{unit.contender}/{what}", []).append(array)
-        by_line.setdefault(unit.contender, []).append(outcome.accuracy)
-    records = [outcome.record for outcome in (*searched.values(), *final.values())]
-    summary = {
-        name: {"chosen": list(chosen[name]), **summarise(np.concatenate(parts))}
-        for name, parts in by_line.items()
-    }
-    manifest = {
-        "schema": 1,
-        **declared,
-        "seeds": list(range(declared["budget"]["seeds"])),
-        "methods": summary,
-        "devices": _all(record["device"] for record in records),
-        "compute_seconds": round(sum(record["seconds"] for record in records), 3),
-        "peak_mib": max((record["peak_mib"] for record in records if record["peak_mib"]), default=None),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            what: results.AND.join(_all(record["versions"][what] for record in records))
-            for what in records[0]["versions"]
-        },
-        **made_by,
-        "stale": None,
-    }
-    tables = [_table(outcomes) for outcomes in (final, searched)]
-    results.save(path, *tables, {k: np.concatenate(v) for k, v in arrays.items()}, manifest)
-
-
-def _all(said: Iterable[str]) -> list[str]:
-    """What records say, each once; one that was put together says several."""
-    return sorted({one for each in said for one in each.split(results.AND)})
-
-
-def _table(outcomes: dict[Unit, Outcome]):
-    import pandas as pd
-
-    parts = []
-    for unit, outcome in outcomes.items():
-        replicas = [(point, seed) for point in unit.points for seed in unit.seeds]
-        points, seeds = zip(*replicas, strict=True)
-        parts.append(results.to_rows(unit.contender, points, seeds, outcome.accuracy))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=results.COLUMNS)
-
-
-def summarise(matrices: np.ndarray) -> dict:
-    """Numbers of a method for the manifest: of accuracy matrices ``(R, T, T)``, means and intervals."""
-    averages = metrics.average_accuracy(matrices)
-    learned = np.diagonal(matrices, axis1=1, axis2=2)
-    return {
-        "average": _interval(averages),
-        "average_by_seed": np.round(averages, 6).tolist(),
-        "final": [_interval(column) for column in matrices[:, -1].T],
-        "when_learned": [_interval(column) for column in learned.T],
-    }
-
-
-def _interval(values: np.ndarray) -> dict[str, float]:
-    found = metrics.interval(values)
-    return {key: round(getattr(found, key), 6) for key in ("mean", "low", "high")}
 
 
 def git_state() -> dict:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from cl_lib import freshness, results, runner
+from cl_lib import assembly, freshness, results
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import CorruptResult
 
@@ -350,7 +350,7 @@ def test_a_cached_result_is_whole(name, monkeypatch):
     assert tuple(manifest["contenders"]) == cached.methods
     for method in cached.methods:
         matrix, stored = cached.matrix(method), manifest["methods"][method]
-        for what, numbers in runner.summarise(matrix).items():
+        for what, numbers in assembly.summarise(matrix).items():
             for found, kept in zip(np.atleast_1d(numbers), np.atleast_1d(stored[what]), strict=True):
                 assert found == pytest.approx(kept, abs=2e-6)
         trained_at = cached.accuracy.set_index("method").loc[[method], ["strength", "strength_2"]]
