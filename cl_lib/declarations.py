@@ -67,7 +67,7 @@ class Contender:
 
     ``method`` takes one argument for each strength, a tuple that is trained side by side. ``twin`` is the
     point of its twin (default: the middle of the grid); a grid that grows on one side keeps its old one.
-    ``training`` is for what is trained otherwise than the experiment says.
+    ``training`` and ``network`` are for what is trained otherwise than the experiment says.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Contender:
     width: int | None = None
     twin: Point | None = None
     training: Mapping[str, float | str | bool] = field(default_factory=dict)
+    network: Callable[[Stream, int], nn.Module] | None = None
 
     def build(self, points: tuple[Point, ...]) -> Method:
         """The method with the strengths of all points side by side."""
@@ -138,6 +139,7 @@ class Experiment:
                     "grid": [list(p) for p in c.candidates(budget)],
                     "width": c.width,
                     **({"training": dict(c.training)} if c.training else {}),
+                    **({"network": named(c.network)} if c.network else {}),
                 }
                 for c in self.lines(profile)
             },
@@ -184,6 +186,7 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
         "contender": contender,
         "method": own["method"],
         "width": own["width"] or budget["width"],
+        **({"network": own["network"]} if "network" in own else {}),
     }
     return json.dumps(content, sort_keys=True)
 

@@ -27,10 +27,11 @@ def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
     """
     behaviour, plain = {}, {}
     for unit in twin_units(experiment):
-        if unit.width not in plain:
-            plain[unit.width] = train(unit, "cpu", Finetune(), torch.float64)[0].params
+        kind = unit.width, experiment.contender(unit.contender).network
+        if kind not in plain:
+            plain[kind] = train(unit, "cpu", Finetune(), torch.float64)[0].params
         run, arrays, _ = train(unit, "cpu", dtype=torch.float64)
-        moved = [(run.params[name] - there).square().mean() for name, there in plain[unit.width].items()]
+        moved = [(run.params[name] - there).square().mean() for name, there in plain[kind].items()]
         behaviour[unit.contender] = {
             "accuracy": round(float(run.accuracy.mean()), 8),
             "effect": round(float(torch.stack(moved).mean().sqrt()), 10),

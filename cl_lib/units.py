@@ -215,8 +215,9 @@ def train(unit: Unit, device: str, method: Method | None = None, dtype: torch.dt
     experiment = EXPERIMENTS[unit.experiment]
     searching = unit.stage == "search"
     stream, contender = _stream(unit), experiment.contender(unit.contender)
+    network = contender.network or experiment.network
     run = fit(
-        lambda: experiment.network(stream, unit.width),
+        lambda: network(stream, unit.width),
         stream,
         method or contender.build(unit.points),
         epochs=unit.budget.epochs,

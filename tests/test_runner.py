@@ -25,6 +25,7 @@ from cl_lib import (
     fit,
     freshness,
     metrics,
+    models,
     results,
     runner,
     setups,
@@ -706,6 +707,42 @@ def test_a_contender_may_be_trained_otherwise(tmp_path, monkeypatch):
     assert manifest["contenders"]["slower"]["training"] == {"lr": 0.01}
     assert "training" not in manifest["contenders"]["finetune"]
     freshness.check_form(manifest)
+
+
+def test_a_contender_may_have_a_network_of_its_own(tmp_path, monkeypatch):
+    def with_memory(stream, width):
+        return models.MemoryMLP(64, (width, width), stream.n_outputs, n_tasks=len(stream))
+
+    plain = declarations.Contender("plain", Finetune, network=setups.mlp)
+    experiment = replace(TINY, network=with_memory, contenders=(TINY.contender("finetune"), plain))
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    runs = {
+        name: units.train(units.Unit("tiny", "cpu", BUDGET, "test", name, ((),), (0, 1)), "cpu")[0]
+        for name in ("finetune", "plain")
+    }
+    assert "memory.0" in runs["finetune"].params and "memory.0" not in runs["plain"].params
+    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, network=setups.mlp))
+    lone = units.train(units.Unit("tiny", "cpu", BUDGET, "test", "finetune", ((),), (0, 1)), "cpu")[0]
+    np.testing.assert_array_equal(runs["plain"].accuracy, lone.accuracy)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    manifest = results.load_manifest("tiny", root=tmp_path)
+    assert manifest["contenders"]["plain"]["network"] == "mlp"
+    assert "network" not in manifest["contenders"]["finetune"]
+    assert manifest["twin"]["plain"]["effect"] == 0
+    freshness.check_form(manifest)
+    own, of_all = (
+        declarations.recipe(manifest | {"contenders": {"plain": entry}}, "plain", "test")
+        for entry in (manifest["contenders"]["plain"], manifest["contenders"]["finetune"])
+    )
+    assert own != of_all
+
+
+def test_what_plain_training_is_compared_with_has_no_memory_units():
+    for name in ("disjoint-mnist", "disjoint-cifar10", "emnist-letters"):
+        experiment = EXPERIMENTS[name]
+        for contender in experiment.contenders:
+            assert (contender.network is setups.mlp) == (contender.name in ("plain", "EWC"))
 
 
 def test_curves_and_measures_are_kept(monkeypatch):
