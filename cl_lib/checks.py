@@ -54,7 +54,13 @@ def check_no_batch_statistics(model: nn.Module) -> None:
 def check_outputs(model, params, sample, y, outputs) -> None:
     """Refuse outputs that the model lacks, and labels outside of them."""
     first_replica = {name: p[0] for name, p in params.items()}
-    n_outputs = functional_call(model, first_replica, (sample,)).shape[-1]
+    logits = functional_call(model, first_replica, (sample,))
+    if logits.ndim != 2:
+        raise ValueError(
+            f"model gives outputs of shape {tuple(logits.shape)} for one sample, but must give (N, K): a row "
+            "of K logits for each."
+        )
+    n_outputs = logits.shape[-1]
     first, stop = outputs or (0, n_outputs)
     if not 0 <= first < stop <= n_outputs:
         raise ValueError(

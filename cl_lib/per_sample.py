@@ -62,9 +62,9 @@ def per_sample_mean(
         closed = _closed_form_holds(model, params, x)
         if closed and any(isinstance(m, nn.Conv2d) for m in model.modules()):
             chunk = min(chunk, CHUNK_OF_PATCHES)
-        sums = _closed_sums if closed else _general_sums
+        sums, each = (_closed_sums, over_replicas) if closed else (_general_sums, _one_by_one)
         return mean_in_parts(
-            lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk
+            lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk, each
         )
 
 
@@ -76,12 +76,16 @@ def checked_input(model, params, x, y=None, outputs=None) -> Tensor:
     return x
 
 
-def mean_in_parts(sums, params, x, y, chunk) -> dict[str, Tensor]:
-    """``sums(params, x, y)`` of all parts of the data and of all replicas, divided by N."""
+def mean_in_parts(sums, params, x, y, chunk, each=None) -> dict[str, Tensor]:
+    """``sums(params, x, y)`` of all parts of the data and of all replicas, divided by N.
+
+    ``each`` applies a function to all replicas, by default :func:`over_replicas`.
+    """
+    each = each or over_replicas
     total = None
     for start in range(0, len(x), chunk):
         labels = None if y is None else y[start : start + chunk]
-        part = over_replicas(lambda p, a=x[start : start + chunk], b=labels: sums(p, a, b), params)
+        part = each(lambda p, a=x[start : start + chunk], b=labels: sums(p, a, b), params)
         total = part if total is None else {k: total[k] + part[k] for k in total}
     return finite({name: value / len(x) for name, value in total.items()})
 
@@ -226,20 +230,24 @@ def _closed_form_holds(model: nn.Module, params: dict[str, Tensor], x: Tensor) -
 
 
 def _general_sums(model, params, x, y, directions, power, outputs) -> dict[str, Tensor]:
-    """Any network: the per-sample gradient by vmap, for each direction."""
-    logits = functional_call(model, params, (x,))
-    vectors = torch.stack(list(within_outputs(directions, logits, y, outputs)), 1)
+    """Any network: the per-sample gradient by vmap, for each direction.
 
-    def one_sample(sample, vectors):
+    There is one vmap, over the samples. In another one around or inside it some backward passes of PyTorch
+    (that of ``PReLU``, of ``linalg.solve``) give other numbers without a word.
+    """
+    logits = functional_call(model, params, (x,))
+
+    def one_sample(sample, vector):
         _, pull = vjp(lambda p: functional_call(model, p, (sample[None],))[0], params)
-        return {name: (g.abs() ** power).sum(0) for name, g in vmap(pull)(vectors)[0].items()}
+        return {name: g.abs() ** power for name, g in pull(vector)[0].items()}
 
     total = {name: torch.zeros_like(p) for name, p in params.items()}
-    step = max(1, 64 // vectors.shape[1])  # 64 copies of the gradient at a time
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
-        for name, value in vmap(one_sample)(x[part], vectors[part]).items():
-            total[name] = total[name] + value.sum(0)
+    for vectors in within_outputs(directions, logits, y, outputs):
+        for few, own in zip(
+            x.split(64), vectors.split(64), strict=True
+        ):  # 64 copies of the gradient at a time
+            for name, value in vmap(one_sample)(few, own).items():
+                total[name] = total[name] + value.sum(0)
     return total
 
 
@@ -260,6 +268,13 @@ def over_replicas(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
         return vmap(function)(params)
     result = function({name: p[0] for name, p in params.items()})
     return {name: value[None] for name, value in result.items()}
+
+
+def _one_by_one(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What :func:`over_replicas` gives, for functions that have a ``vmap`` of their own."""
+    n = len(next(iter(params.values())))
+    found = [function({name: p[r] for name, p in params.items()}) for r in range(n)]
+    return {name: torch.stack([of_one[name] for of_one in found]) for name in found[0]}
 
 
 @contextmanager

@@ -85,8 +85,8 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
     if method.mixes_tasks and len(stream) > 1 and has_parts_by_task(population.network):
         raise ValueError(
             f"model has parts of its own for each task (its attribute task), but {type(method).__name__} "
-            "trains on examples of several tasks in one step, which would all pass through the parts of one "
-            "task. Use a network without such parts."
+            "trains on examples of several tasks, or on answers to several, in one step, and all would pass "
+            "through the parts of one task. Use a network without such parts."
         )
     n_tasks = getattr(population.network, "n_tasks", len(stream))
     if n_tasks < len(stream):

@@ -3,6 +3,7 @@
 import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from oracles import F64, STREAM, small_network, small_stream, watched
@@ -98,6 +99,11 @@ def test_warns_of_a_penalty_that_is_not_felt(make, factor):
     share = float(str(caught[0].message).split("at most ")[1].split()[0])
     assert 0 < share < 1e-3 and f"strength is {weak:g}, " in str(caught[0].message)
     assert run.seeds.tolist() == [0, 1]
+
+
+def test_warns_of_numpy_strengths_too():
+    with pytest.warns(IneffectivePenalty, match="strength is 0.0001, "):
+        short(L2(np.float32(1e-4)), seeds=(0, 1))
 
 
 def test_the_share_is_that_of_the_last_batch():

@@ -64,8 +64,24 @@ GENERAL = {
     "scalar parameter": Scaled,
     "layer norm": lambda: nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)),
     "batch norm in eval mode": lambda: _with_statistics().eval(),
+    # whose backward passes are wrong in a vmap within another
+    "PReLU": lambda: nn.Sequential(nn.Linear(6, 5), nn.PReLU(), nn.Linear(5, 3)),
+    "PReLU for each channel": lambda: nn.Sequential(nn.Linear(6, 3), nn.PReLU(3), nn.Linear(3, 3)),
+    "system of equations": lambda: Solved(),
 }
 CASES = CLOSED | GENERAL
+
+
+class Solved(nn.Module):
+    """The solution of a linear system whose matrix the first layer gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last, self.scale = nn.Linear(6, 9), nn.Linear(3, 3), nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        matrix = torch.tanh(self.first(x)).reshape(-1, 3, 3) + 3 * torch.eye(3, dtype=x.dtype)
+        return self.last(torch.linalg.solve(matrix, self.scale * x[:, :3, None])[..., 0])
 
 
 class Convolved(nn.Module):
@@ -170,6 +186,12 @@ def test_only_competing_outputs_count(name, kind, outputs):
         assert distance(found, loop_batched(model, x, y, 4, outputs=outputs)) < 1e-10
     else:
         assert distance(found, expected_fisher(model, x, y, kind, outputs)) < 1e-10
+
+
+def test_outputs_that_are_no_rows_of_logits_are_refused():
+    model = nn.Sequential(nn.Linear(6, 12), nn.Unflatten(1, (4, 3))).to(F64)
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 3\) for one sample, but must give \(N, K\)"):
+        fisher(model, samples()[0])
 
 
 def test_images_of_bytes_are_divided_by_255():
@@ -303,7 +325,9 @@ def test_batch_size_decides_memory_only(name, kind):
 
 
 @pytest.mark.parametrize("kind", [*PER_SAMPLE, "batched"])
-@pytest.mark.parametrize("name", ["mlp", "user's convolutions", "layer used twice", "embedding"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "user's convolutions", "layer used twice", "embedding", "PReLU", "system of equations"]
+)
 def test_a_population_is_its_replicas(name, kind):
     models, (x, y) = [build(name, seed) for seed in range(3)], samples(30)
     params, _ = torch.func.stack_module_state(models)

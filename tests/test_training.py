@@ -596,7 +596,7 @@ REFUSED = [
             ValueError,
             f"model has parts of its own for each task .*, but {type(method).__name__} trains on examples of",
         )
-        for method in (Joint(), Replay(), combine(EWC(1.0), Replay()))
+        for method in (Joint(), Replay(), LwF(1.0), combine(EWC(1.0), Replay()))
     ),
     ({"build": "mlp"}, TypeError, "model is a str, but must be an nn.Module or a function"),
     ({"build": no_network}, TypeError, r"model\(\) returned a list, but must build an nn.Module"),

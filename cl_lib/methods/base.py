@@ -43,7 +43,7 @@ class Method:
     strength: Strength = 0.0
     restarts = False
     uses_hidden = False
-    #: Whether one step trains on examples of several tasks.
+    #: Whether one step trains on examples of several tasks, or on answers to several.
     mixes_tasks = False
     #: Fewest tasks with which the method does anything: 2 if it only protects earlier tasks.
     min_tasks = 1

@@ -29,7 +29,7 @@ class Combined(Method):
 
     @property
     def mixes_tasks(self) -> bool:
-        """Whether one of the methods trains on examples of several tasks in one step."""
+        """Whether one of the methods mixes tasks in one step."""
         return any(method.mixes_tasks for method in self.methods)
 
     @property

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from numbers import Real
 
 from torch import Tensor
 from torch.nn import functional
@@ -106,7 +107,7 @@ class Effect:
 
 
 def _is_one_strength(strength: Strength) -> bool:
-    return isinstance(strength, int | float) and strength > 0
+    return isinstance(strength, Real) and strength > 0
 
 
 def _stiffest(method: QuadraticMethod, penalty: Quadratic, population: Population) -> tuple[float, int, str]:

@@ -50,6 +50,7 @@ class LwF(Method):
     strength: Strength
     temperature: float = field(default=2.0, kw_only=True)
     min_tasks = 2
+    mixes_tasks = True
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
