@@ -152,9 +152,9 @@ def from_tensors(
     train : list of (x, y)
         Inputs ``(N, ...)``, floating point or uint8 (then divided by 255), and integer labels ``(N,)``.
     test, validation : list of (x, y), optional
-        Where they are missing, one fifth (test) and one tenth (validation) of each task's training data
-        is held out, by a draw with a fixed seed. One sample of each class stays in training, whatever is
-        drawn.
+        Where they are missing, one fifth (test) of each task's training data and one tenth (validation) of
+        what is left is held out, by a draw with a fixed seed. One sample of each class stays in training,
+        whatever is drawn.
     scenario : {"domain", "task", "class"}
         ``domain``: labels are output indices. ``task``, ``class``: the distinct labels of each task,
         in rising order, become that task's own outputs.
@@ -162,8 +162,9 @@ def from_tensors(
     Raises
     ------
     ValueError
-        For lists of different lengths, a test label that training never shows, and all that
-        :class:`cl_lib.data.Split` refuses (shapes that differ, NaN, labels below 0, no sample).
+        For lists of different lengths, with scenario ``task`` or ``class`` a test label that the task's
+        training never shows, and all that :class:`cl_lib.data.Split` refuses (shapes that differ, NaN,
+        labels below 0, no sample).
     """
     check_scenario(scenario)
     _check_count(len(train), "the number of tasks in train")

@@ -72,7 +72,9 @@ class Combined(Method):
 def combine(*methods: Method) -> Combined:
     """Use several methods at once, such as ``combine(SLNID(1e-3), MAS(0.01))``.
 
-    Strengths that are tuples are trained side by side in pairs, so they must have one length.
+    Strengths that are tuples are trained side by side in pairs, so they must have one length. The methods
+    act in the order in which they are named. Of two stiff penalties with implicit steps the last one has
+    the last word; and memory units are left alone only by penalties named before them.
 
     Raises
     ------

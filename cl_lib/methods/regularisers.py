@@ -50,10 +50,11 @@ class L1Activations(Regulariser):
 
 
 class DeCov(Regulariser):
-    r"""Decorrelated activations: :math:`\frac12(\|C\|_F^2-\|\mathrm{diag}\,C\|^2)` for each flat layer.
+    r"""Decorrelated activations: :math:`\frac12(\|C\|_F^2-\|\mathrm{diag}\,C\|^2)` for each layer.
 
     C is the covariance of the activations over the batch, with the mean over its samples
-    (Cogswell et al., 2016). Unlike inhibition it lets units be active together if they vary apart.
+    (Cogswell et al., 2016). Unlike inhibition it lets units be active together if they vary apart. Maps of
+    convolutions are flattened, each place a unit, which makes C large.
     """
 
     uses_hidden = True
