@@ -67,7 +67,8 @@ class MemoryMLP(MLP):
 
     Which task's vectors are in use is the attribute ``task``, an index that training and evaluation set.
     The vectors start at zero, where the network is an ordinary MLP, and are moved by
-    :class:`cl_lib.methods.AdversarialMemory`.
+    :class:`cl_lib.methods.AdversarialMemory`. Under any other method they are weights like the others,
+    which the optimiser trains: biases that know their task.
 
     Parameters
     ----------
