@@ -97,8 +97,9 @@ def _run(options: argparse.Namespace) -> int:
             if not everything:
                 raise
             print(f"{name} is left as it is: {error}")
-    for dataset in {EXPERIMENTS[name].dataset for name in names if options.scheduler is None}:
-        load(dataset)  # what is missing is said before anything is trained
+    if options.scheduler is None:
+        for dataset in {EXPERIMENTS[name].dataset for name in names}:
+            load(dataset)  # what is missing is said before anything is trained
     for name in names:
         path = runner.run(
             name,

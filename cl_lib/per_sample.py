@@ -264,14 +264,12 @@ def within_outputs(directions: Directions, logits, y, outputs) -> Iterator[Tenso
 
 def over_replicas(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
     """``vmap`` over the replicas; one replica goes without its overhead."""
-    if len(next(iter(params.values()))) > 1:
-        return vmap(function)(params)
-    result = function({name: p[0] for name, p in params.items()})
-    return {name: value[None] for name, value in result.items()}
+    several = len(next(iter(params.values()))) > 1
+    return vmap(function)(params) if several else _one_by_one(function, params)
 
 
 def _one_by_one(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What :func:`over_replicas` gives, for functions that have a ``vmap`` of their own."""
+    """A function of each replica's parameters, for those that must not stand in a ``vmap``."""
     n = len(next(iter(params.values())))
     found = [function({name: p[r] for name, p in params.items()}) for r in range(n)]
     return {name: torch.stack([of_one[name] for of_one in found]) for name in found[0]}

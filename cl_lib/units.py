@@ -193,8 +193,9 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
         If a final run diverges.
     """
     with _ONE_AT_A_TIME:
-        if training_device(device).type == "cuda":
-            torch.cuda.reset_peak_memory_stats(training_device(device))
+        place = training_device(device)
+        if place.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(place)
         started = time.perf_counter()
         try:
             run, arrays, used = train(unit, device)
@@ -202,7 +203,7 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
         except FloatingPointError as error:
             if unit.stage != "search":
                 raise FloatingPointError(f"{unit}: {error}") from None
-            accuracy, arrays, used = _one_by_one(unit, device), {}, str(training_device(device))
+            accuracy, arrays, used = _one_by_one(unit, device), {}, str(place)
         return Outcome(accuracy, arrays, _record(used, time.perf_counter() - started))
 
 
