@@ -126,8 +126,8 @@ def _beside_mas(
 
 def selfless_methods() -> tuple[Contender, ...]:
     """Each regulariser of the activations with MAS, SLNID also with EWC; both protectors without any."""
-    protect = (0.01, 0.03, 0.1)
-    inhibited, spread = (1e-4, 3e-4, 1e-3, 3e-3), (3e-5, 1e-4, 3e-4, 1e-3)
+    protect = (0.003, 0.01, 0.03, 0.1)
+    inhibited, spread = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), (3e-5, 1e-4, 3e-4, 1e-3)
     beside_mas = {
         "L1 activations": (L1Activations, (1e-4, 1e-3, 1e-2)),
         "L1 weights": (L1Weights, (1e-7, 1e-6, 1e-5)),
@@ -138,13 +138,13 @@ def selfless_methods() -> tuple[Contender, ...]:
         "SLNID": (SLNID, inhibited),
     }
     return (
-        Contender("no regulariser", mas, powers(0.001, 0.003, *protect)),
+        Contender("no regulariser", mas, powers(0.001, *protect)),
         *(_beside_mas(n, r, own, protect, twin=(own[1], 0.03)) for n, (r, own) in beside_mas.items()),
         Contender("EWC alone", ewc, powers(1, 3, 10, 30, 100)),
         Contender(
             "SLNID + EWC",
             partial(_selfless, regulariser=SLNID, protector=ewc),
-            pairs(inhibited, (3.0, 10.0, 30.0)),
+            pairs(inhibited, (1.0, 3.0, 10.0, 30.0)),
             twin=(3e-3, 3.0),  # where inhibition is felt beside EWC
         ),
     )
@@ -155,7 +155,7 @@ def neighbourhoods() -> tuple[Contender, ...]:
 
     A near neighbourhood has fewer pairs than a far one, so its strengths are larger.
     """
-    protect = (0.01, 0.03)
+    protect = (0.003, 0.01, 0.03)
     grids = {
         24: (3e-4, 1e-3, 3e-3, 1e-2),
         12: (1.5e-4, 5e-4, 1.5e-3, 5e-3),
@@ -165,9 +165,10 @@ def neighbourhoods() -> tuple[Contender, ...]:
     lines = []
     for near, everywhere in ((SLNI, SNI), (SLNID, SNID)):
         for part, strengths in grids.items():
-            name = f"{near.__name__}, 1/{part}"
-            lines.append(_beside_mas(name, partial(near, width=1 / part), strengths, protect))
-        lines.append(_beside_mas(everywhere.__name__, everywhere, (3e-5, 1e-4, 3e-4, 1e-3), protect))
+            name, method = f"{near.__name__}, 1/{part}", partial(near, width=1 / part)
+            lines.append(_beside_mas(name, method, strengths, protect, twin=(strengths[2], 0.01)))
+        spread = (3e-5, 1e-4, 3e-4, 1e-3)
+        lines.append(_beside_mas(everywhere.__name__, everywhere, spread, protect, twin=(spread[2], 0.01)))
     return tuple(lines)
 
 

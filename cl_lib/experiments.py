@@ -45,7 +45,7 @@ def _budgets(full: Budget, cpu: Budget, quick_images: int = 1000) -> dict[str, B
         n_train=min(quick_images, cpu.n_train or quick_images),
         n_test=500,
         epochs=1,
-        grid_every=2,
+        grid_every=3,
         max_width=1024,
     )
     return {"full": full, "cpu": cpu, "quick": quick, "twin": _TWIN}
