@@ -166,7 +166,7 @@ def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[i
     Raises
     ------
     ValueError
-        If a network is given for several seeds.
+        If a network is given for several seeds, or one object is built for several.
     TypeError
         If there is neither a network nor a function that builds one.
     """
@@ -183,7 +183,14 @@ def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[i
             f"model is a {type(model).__name__}, but must be an nn.Module or a function that builds one."
         )
     with torch.random.fork_rng():
-        return [_built(model, seed) for seed in seeds]
+        networks = [_built(model, seed) for seed in seeds]
+    if len({id(network) for network in networks}) < len(networks):
+        raise ValueError(
+            "model() returned one and the same network for several seeds, so that all replicas would start "
+            "from the same weights. Build a new one in each call, such as lambda: MLP(64), or, if that is "
+            "meant, lambda: copy.deepcopy(network)."
+        )
+    return networks
 
 
 def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from oracles import F64, after_first_task, distance, same_bits, small_stream
+from torch import nn
 from torch.nn import functional
 
 from cl_lib import MLP, Finetune, fit
 from cl_lib.methods import DeCov, L1Activations, L1Weights, LwF, Replay, WeightDecay
 from cl_lib.methods.base import Batch
-from cl_lib.population import Population, masked
+from cl_lib.population import Population, build_networks, masked
 from cl_lib.tasks import Stream
 
 METHODS = {"Replay": Replay, "LwF": LwF}
@@ -195,6 +196,33 @@ def test_distillation_against_the_formula(scenario):
         p_old, p_new = p_old / p_old.sum(1, keepdim=True), p_new / p_new.sum(1, keepdim=True)
         expected = -(p_old * p_new.log()).sum(1).mean()
         assert float(found[r]) == pytest.approx(0.7 * float(expected), rel=1e-10)
+
+
+def test_distillation_adds_up_over_the_earlier_questions():
+    people, stream = population("task"), small_stream(3, "task")
+    method, both, alone = LwF(0.7), None, []
+    for task in stream.tasks[:2]:  # the same weights after both: one teacher
+        both = method.after_task(both, people, task)
+        alone.append(method.after_task(None, people, task))
+    people.restore({name: p + 0.1 for name, p in people.params.items()})
+    batch = batch_of(people, inputs())
+    found, *each = (method.extra_loss(teacher, people, batch).detach() for teacher in (both, *alone))
+    torch.testing.assert_close(found, sum(each))
+    assert all((one > 0).all() for one in each)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_teacher_answers_without_dropout(seeds):
+    def build(dropout):
+        return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Dropout(dropout), nn.Linear(5, 3)).to(F64)
+
+    def distilled(dropout):
+        people = Population(build_networks(lambda: build(dropout), seeds))
+        method, x = LwF(1.0), inputs()[: len(seeds)]
+        teacher = method.after_task(None, people, small_stream()[0])
+        return method.extra_loss(teacher, people, Batch(x, x[..., :3], []))
+
+    torch.testing.assert_close(distilled(0.5), distilled(0.0))
 
 
 def test_teacher_is_a_copy():

@@ -10,6 +10,8 @@ from oracles import F64, STREAM, small_network, small_stream, watched
 
 from cl_lib import EWC, L2, MAS, MLP, SI, Finetune, fit
 from cl_lib.methods import SLNI, IneffectivePenalty, Replay, UnstablePenalty, combine, merge, single
+from cl_lib.methods.guards import Effect
+from cl_lib.population import Population
 
 METHODS = {
     "L2": (L2, 1),
@@ -116,6 +118,29 @@ def test_the_share_is_that_of_the_last_batch():
     loss = torch.nn.functional.cross_entropy(model(task.train.x), task.train.y)
     squares = sum(((now[name] - p[0]) ** 2).sum() for name, p in after[0].params.items())
     assert f"at most {float(0.5e-3 * squares / loss.detach()):.1e} of the loss" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("moved, limit_is", [(10.0, "share"), (1e-3, "pull")])
+def test_what_is_felt_is_a_thousandth_of_the_loss_or_a_tenth_of_its_slope(moved, limit_is):
+    torch.manual_seed(0)
+    model, task = small_network().to(F64), STREAM[1]
+    people = Population([model])
+    anchored = L2(1.0).after_task(None, people, task)
+    people.params["layers.0.weight"][0, 0, 0] += moved
+    model.load_state_dict({name: p[0] for name, p in people.params.items()})
+    loss = torch.nn.functional.cross_entropy(model(task.train.x), task.train.y)
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    slope = sum(float((g**2).sum()) for g in slopes) ** 0.5
+    limit = {"share": 1e-3 * loss.item() / (moved**2 / 2), "pull": 0.1 * slope / moved}
+    assert limit[limit_is] == min(limit.values())
+    batch = (task.train.x[None], task.train.y[None], task.outputs)
+    for times, n_warnings in ((0.99, 1), (1.01, 0)):
+        effect = Effect()
+        effect.measure(L2(times * limit[limit_is]), anchored, people, batch)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            effect.warn()
+        assert len(caught) == n_warnings
 
 
 @each_method

@@ -9,6 +9,7 @@ import oracles
 import pytest
 import torch
 from oracles import F64, STREAM, distance, first_tasks, replica, same_bits, small_stream
+from torch import nn
 
 from cl_lib import MLP, ConvNet
 from cl_lib.methods import SLNI, SLNID, SNI, SNID, Inhibition, inhibition
@@ -220,6 +221,22 @@ def test_neurons_that_are_off_have_no_importance():
     people.params["layers.0.bias"][:, 2] = -100
     state = SLNID(1.0).after_task(None, people, STREAM[0])
     assert (state[0][:, 2] == 0).all() and (state[0].sum(1) > 0).all()
+
+
+def test_neuron_importance_is_measured_without_dropout():
+    class Dropping(MLP):
+        def __init__(self, share):
+            super().__init__(6, (5, 4), 3)
+            self.dropout = nn.Dropout(share)
+
+        def forward(self, x, *, hidden=False):
+            return super().forward(self.dropout(x), hidden=hidden)
+
+    found, expected = (
+        dict(enumerate(SLNID(1.0).after_task(None, population(lambda share=s: Dropping(share)), STREAM[0])))
+        for s in (0.5, 0.0)
+    )
+    assert distance(found, expected) < 1e-12
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 20])

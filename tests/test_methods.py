@@ -36,6 +36,7 @@ from cl_lib.methods import IneffectivePenalty, Quadratic, UnstablePenalty, merge
 from cl_lib.methods.ewc import ANCHORS
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
+from cl_lib.tasks import some
 
 METHODS = {f"L2 {step}": lambda s, step=step: L2(s, step=step) for step in STEPS} | {
     f"EWC {kind} {anchors} {step}": lambda s, kind=kind, anchors=anchors, step=step: EWC(
@@ -131,6 +132,17 @@ def test_state_is_measured_on_the_task_and_does_not_alias(make):
             continue  # drawn labels: tests of importance
         assert distance(replica(state.importance, r), expected) < 1e-10
         assert distance(replica(state.centre, r), weights_of(model)) < 1e-15
+
+
+def test_fisher_of_some_samples_is_that_of_these():
+    replicas, task = population(), STREAM[0]
+    importance = EWC(1.0, samples=7).after_task(None, replicas, task).importance
+    x, _ = some(task.train, 7)
+    assert len(x) == 7 < len(task.train)
+    for r in range(2):
+        model = copy.deepcopy(replicas.network)
+        model.load_state_dict(replica(replicas.params, r))
+        assert distance(replica(importance, r), loop_fisher(model, x)) < 1e-10
 
 
 @each_method

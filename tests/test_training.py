@@ -283,8 +283,9 @@ def test_curves_show_what_training_for_fewer_steps_gives():
     assert run.curves.accuracy[0, 1, 0] == early.accuracy[0, 0, 0]
 
 
-def test_looking_changes_nothing():
-    plain, watched = short(), short(curve_every=1)
+@pytest.mark.parametrize("build", [network, lambda: MemoryMLP(6, (5,), 3, n_tasks=2)], ids=["MLP", "memory"])
+def test_looking_changes_nothing(build):
+    plain, watched = short(build), short(build, curve_every=1)
     assert plain.curves is None and watched.curves is not None
     assert same_bits(plain.params, watched.params)
     np.testing.assert_array_equal(plain.accuracy, watched.accuracy)
@@ -547,6 +548,7 @@ def no_network():
 
 
 ONE_TASK = first_tasks(1, STREAM)
+ONE_NETWORK = network()
 PROTECTING = {
     "L2": L2(1.0),
     "EWC": EWC((1.0, 2.0)),
@@ -597,6 +599,11 @@ REFUSED = [
             f"model has parts of its own for each task .*, but {type(method).__name__} trains on examples of",
         )
         for method in (Joint(), Replay(), LwF(1.0), combine(EWC(1.0), Replay()))
+    ),
+    (
+        {"build": lambda: ONE_NETWORK, "seeds": (0, 1)},
+        ValueError,
+        "model\\(\\) returned one and the same network for several seeds",
     ),
     ({"build": "mlp"}, TypeError, "model is a str, but must be an nn.Module or a function"),
     ({"build": no_network}, TypeError, r"model\(\) returned a list, but must build an nn.Module"),
