@@ -5,7 +5,7 @@ depend on how the samples are batched; :mod:`cl_lib.per_sample` computes it, and
 what needs no gradient.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -80,8 +80,9 @@ def fisher(
     Kirkpatrick et al. (2017); the estimators are those of van de Ven (2025).
     """
     params = {name: p.detach()[None] for name, p in model.named_parameters()}
+    source = torch.Generator().manual_seed(seed)
     result = population_fisher(
-        model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, seed=seed
+        model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, sources=[source]
     )
     return {name: value[0] for name, value in result.items()}
 
@@ -95,19 +96,22 @@ def population_fisher(
     kind: str = "exact",
     outputs: tuple[int, int] | None = None,
     batch_size: int | None = None,
-    seed: int = 0,
+    sources: Sequence[torch.Generator] = (),
 ) -> dict[str, Tensor]:
-    """:func:`fisher` for R replicas at once: ``params`` and the result are stacked, ``(R, ...)``."""
+    """:func:`fisher` for R replicas at once: ``params`` and the result are stacked, ``(R, ...)``.
+
+    ``sources`` are what the labels of each replica are drawn from (``sampled`` only).
+    """
     _check_fisher(kind, x, y, batch_size)
-    n_replicas = len(next(iter(params.values())))
-    y = None if kind == "exact" or y is None else y.long()
-    if kind == "sampled":
-        y = torch.rand(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
     if kind == "batched":
-        return _batched_fisher(model, params, x, y, outputs, batch_size or 128)
-    directions = {"exact": _all_labels, "sampled": _drawn_label, "empirical": _true_label}[kind]
-    chunk = batch_size or max(1, CHUNK // n_replicas)
-    return per_sample_mean(model, params, x, y, directions, power=2, outputs=outputs, chunk=chunk)
+        return _batched_fisher(model, params, x, y.long(), outputs, batch_size or 128)
+    options = {"power": 2, "outputs": outputs}
+    if kind == "sampled":
+        return _sampled_fisher(model, params, x, sources, options | {"chunk": batch_size or CHUNK})
+    options["chunk"] = batch_size or max(1, CHUNK // len(next(iter(params.values()))))
+    if kind == "exact":
+        return per_sample_mean(model, params, x, None, _all_labels, **options)
+    return per_sample_mean(model, params, x, y.long(), _true_label, **options)
 
 
 def mas(
@@ -195,6 +199,16 @@ def _probability_norm(logits: Tensor, _: Tensor | None) -> Iterator[Tensor]:
     """Gradient of the squared norm of the probabilities with respect to the logits."""
     p = logits.softmax(-1)
     yield 2 * p * (p - (p**2).sum(-1, keepdim=True))
+
+
+def _sampled_fisher(model, params, x, sources, options) -> dict[str, Tensor]:
+    """One replica after the other, since each has labels of its own."""
+    found = []
+    for r, source in enumerate(sources):
+        one = {name: p[r : r + 1] for name, p in params.items()}
+        uniform = torch.rand(len(x), generator=source).to(x.device)
+        found.append(per_sample_mean(model, one, x, uniform, _drawn_label, **options))
+    return {name: torch.cat([one[name] for one in found]) for name in params}
 
 
 def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tensor]:

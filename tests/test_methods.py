@@ -145,6 +145,17 @@ def test_fisher_of_some_samples_is_that_of_these():
         assert distance(replica(importance, r), loop_fisher(model, x)) < 1e-10
 
 
+def test_each_seed_draws_labels_of_its_own_and_each_strength_the_same():
+    replicas, method = population(n_replicas=2, n_strengths=2), EWC((1.0, 2.0), fisher="sampled")
+    for p in replicas.params.values():
+        p.copy_(p[:1].expand_as(p))  # all weights alike
+    first, second, *again = (
+        replica(method.after_task(None, replicas, STREAM[0]).importance, r) for r in range(4)
+    )
+    assert distance(first, second) > 1e-2
+    assert same_bits(again[0], first) and same_bits(again[1], second)
+
+
 @each_method
 def test_an_earlier_state_is_never_changed(make):
     replicas, method = population(), make(2.0)

@@ -25,7 +25,8 @@ class EWC(QuadraticMethod):
         :math:`\lambda`, dimensionless: a loss has no unit, and the Fisher is one over a squared weight. A
         tuple trains all its values side by side.
     fisher : {"exact", "sampled", "empirical", "batched"}
-        How the Fisher is estimated, see :func:`cl_lib.importance.fisher`.
+        How the Fisher is estimated, see :func:`cl_lib.importance.fisher`. The labels of ``sampled`` are
+        drawn anew for each seed of the run.
     anchors : {"separate", "latest"}
         ``separate``: each task's penalty stays at that task's own solution, as in the paper and the
         authors' reply (2018); merged exactly, in constant memory. ``latest``: one penalty with the
@@ -76,6 +77,7 @@ class EWC(QuadraticMethod):
             y,
             kind=self.fisher,
             outputs=task.outputs,
+            sources=[s for _ in range(population.n_strengths) for s in population.sources(0)],
         )
         if self.anchors == "separate":
             merged = quadratic.merge(state, quadratic.single(importance, population.params))
