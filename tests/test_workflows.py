@@ -165,8 +165,43 @@ def test_a_check_tags_nothing_and_finds_a_change(clone):
 def test_a_new_version_is_tagged_once(clone):
     assert clone()[::2] == (0, ["v1.0"])
     (clone.folder / "README.md").touch()  # a change that the notebooks do not install
-    subprocess.run(["git", "tag", "-d", "v1.0"], cwd=clone.folder, check=True, capture_output=True)
     assert clone()[::2] == (0, ["v1.0"])
+
+
+def test_a_tag_that_could_not_be_pushed_is_pushed_later(clone):
+    hook = clone.folder.parent / "remote.git" / "hooks" / "update"
+    hook.write_text('#!/bin/sh\ncase "$1" in refs/tags/*) exit 1;; esac\n')
+    hook.chmod(0o755)
+    status, _, tags = clone()
+    assert status != 0 and tags == []
+    hook.unlink()
+    assert clone()[::2] == (0, ["v1.0"])
+
+
+def test_a_remote_that_does_not_answer_is_no_remote_without_the_tag(clone):
+    remote, away = clone.folder.parent / "remote.git", clone.folder.parent / "away.git"
+    clone()
+    remote.rename(away)
+    script = subprocess.run(
+        [clone.folder / "tools" / "tag_version.sh", "--check"], capture_output=True, text=True
+    )
+    assert script.returncode == 1
+    assert "origin does not say whether it has v1.0" in script.stdout
+
+
+@pytest.mark.parametrize("depth", [[], ["--depth=1"]], ids=["full", "shallow"])
+def test_a_history_stays_as_long_as_it_is(clone, depth):
+    for version in ("1.0", "1.1"):
+        (clone.folder / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
+        clone()
+    folder = clone.folder.parent / "other"
+    remote = (clone.folder.parent / "remote.git").as_uri()
+    subprocess.run(["git", "clone", "-q", "-b", "main", "--no-tags", *depth, remote, folder], check=True)
+    count = ["git", "rev-list", "--count", "HEAD"]
+    before = subprocess.run(count, cwd=folder, check=True, capture_output=True).stdout
+    for _ in range(2):
+        subprocess.run([folder / "tools" / "tag_version.sh"], check=True, capture_output=True)
+    assert subprocess.run(count, cwd=folder, check=True, capture_output=True).stdout == before
 
 
 @pytest.mark.parametrize("folder", ["cl_lib", "results"])
