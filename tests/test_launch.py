@@ -1,10 +1,13 @@
 """The rocket: where Colab, Binder and the download lead, in this repository and in a fork."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 import types
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -127,29 +130,39 @@ def test_the_server_of_the_repository_is_kept(launch):
 
 @pytest.fixture
 def first_cell(tmp_path, monkeypatch):
-    """Return a function that runs the first cell in an empty folder, with cl_lib there or not."""
+    """Return a function that runs the first cell in an empty folder, with some cl_lib there or none."""
     monkeypatch.chdir(tmp_path)
     for name in ("CL_LIB_RESULTS", "CL_LIB_SOURCE", "OMP_NUM_THREADS", "GIT_TERMINAL_PROMPT"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     code = notebooks.install_cell("https://github.com/me/book", "1.2")
 
-    def run(package=None):
+    def run(package=None, version="1.2"):
         spec = package and types.SimpleNamespace(origin=str(package / "cl_lib" / "__init__.py"))
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+        installed = [types.SimpleNamespace(version=version)] if package else []
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda name: installed)
         exec(code, {})
 
     run.code = code
     return run
 
 
+def unpacked(folder):
+    """Make what is looked for in a copy of the repository."""
+    (folder / "results").mkdir(parents=True)
+    (folder / "pyproject.toml").touch()
+
+
 @pytest.fixture
 def calls(monkeypatch):
-    """Return the list of commands that the first cell gives; none is run."""
+    """Return the list of commands that the first cell gives; none is run, but clones are made."""
     given = []
 
     def record(command, **options):
-        given.append(command)
+        given.append(list(command))
+        if command[0] == "git":
+            unpacked(Path(command[-1]))
         return types.SimpleNamespace(returncode=0)
 
     monkeypatch.setattr("subprocess.run", record)
@@ -177,8 +190,21 @@ def test_a_package_without_results_is_given_them(first_cell, tmp_path, calls):
     assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "book-v1.2" / "results")
 
 
+def test_a_package_of_another_version_is_replaced(first_cell, tmp_path, calls):
+    first_cell(tmp_path / "site-packages", version="1.1")
+    assert [command[:4] for command in calls] == [
+        ["git", "clone", "-q", "--depth=1"],
+        [sys.executable, "-m", "pip", "install"],
+    ]
+    (tmp_path / "source" / "cl_lib").mkdir(parents=True)
+    (tmp_path / "source" / "results").mkdir()
+    calls.clear()
+    first_cell(tmp_path / "source", version="1.1")  # a copy of the repository is the reader's own
+    assert calls == []
+
+
 def test_results_are_found_again_after_a_restart(first_cell, tmp_path, calls):
-    (tmp_path / "book-v1.2" / "results").mkdir(parents=True)
+    unpacked(tmp_path / "book-v1.2")
     first_cell(tmp_path / "site-packages")
     assert calls == []
     assert os.environ["CL_LIB_RESULTS"] == str(tmp_path / "book-v1.2" / "results")
@@ -187,7 +213,40 @@ def test_results_are_found_again_after_a_restart(first_cell, tmp_path, calls):
 def test_a_clone_of_another_version_is_left_alone(first_cell, tmp_path, calls):
     (tmp_path / "book-v1.1" / "results").mkdir(parents=True)
     first_cell()
-    assert calls[0][-1] == str(tmp_path / "book-v1.2")
+    assert calls[0][-1] == str(tmp_path / "book-v1.2.part")
+    assert (tmp_path / "book-v1.1" / "results").is_dir()
+
+
+def test_an_interrupted_clone_is_made_again(first_cell, tmp_path, calls, monkeypatch):
+    record = subprocess.run
+
+    def interrupt(command, **options):
+        Path(command[-1], ".git").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subprocess.run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        first_cell()
+    monkeypatch.setattr("subprocess.run", record)
+    first_cell()
+    assert [command[0] for command in calls] == ["git", sys.executable]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["book-v1.2"]
+    assert not (tmp_path / "book-v1.2" / ".git").exists()
+
+
+def test_a_step_that_was_killed_without_a_word_has_failed(first_cell, monkeypatch):
+    killed = types.SimpleNamespace(returncode=-9, stderr="", stdout="")
+    monkeypatch.setattr("subprocess.run", lambda *command, **options: killed)
+    with pytest.raises(RuntimeError, match="git clone .* failed:\nstatus -9\n"):
+        first_cell()
+
+
+def test_a_folder_with_something_else_in_it_is_kept(first_cell, tmp_path, calls):
+    (tmp_path / "book-v1.2").mkdir()
+    (tmp_path / "book-v1.2" / "mine").touch()
+    with pytest.raises(RuntimeError, match="unpack it as"):
+        first_cell()
+    assert (tmp_path / "book-v1.2" / "mine").exists()
 
 
 def test_a_failed_installation_says_what_to_do(first_cell, tmp_path, monkeypatch):
@@ -207,7 +266,7 @@ def test_a_machine_without_git_is_told_so(first_cell, monkeypatch):
 
 
 def test_a_folder_put_there_by_hand_is_installed(first_cell, tmp_path, calls):
-    (tmp_path / "book-v1.2" / "results").mkdir(parents=True)
+    unpacked(tmp_path / "book-v1.2")
     first_cell()
     assert calls == [[sys.executable, "-m", "pip", "install", "-q", str(tmp_path / "book-v1.2")]]
 

@@ -14,8 +14,10 @@ from plain_markdown import PageConverter
 
 ROOT = Path(__file__).parents[1]
 INSTALL = """\
+import importlib.metadata
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 
@@ -25,36 +27,44 @@ FOLDER = os.path.abspath("{name}-{version}")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # faster for small networks
 os.environ["GIT_TERMINAL_PROMPT"] = "0"  # fail where a password is asked for
-package = importlib.util.find_spec("cl_lib")
 source = os.environ.get("CL_LIB_SOURCE", SOURCE)
+package = importlib.util.find_spec("cl_lib")
+found = importlib.metadata.distributions(name="cl_lib") if package else []
+installed = VERSION in [f"v{{one.version}}" for one in found]
 results = os.path.join(FOLDER, "results")
-if package is not None:
+if package:
     beside = os.path.normpath(f"{{package.origin}}/../../results")
-    results = beside if os.path.isdir(beside) else results
+    if os.path.isdir(beside):  # a copy of the whole repository
+        installed, results = True, beside
 results = os.environ.setdefault("CL_LIB_RESULTS", results)
 
-steps = []
-wanted = package is None or not os.path.isdir(results)
-if wanted and not os.path.isdir(FOLDER):
-    clone = ["git", "clone", "-q", "--depth=1", f"--branch={{VERSION}}"]
-    steps.append([*clone, source, FOLDER])
-if package is None:
-    steps.append([sys.executable, "-m", "pip", "install", "-q", FOLDER])
-for step in steps:
-    print("Running", *step)
+
+def run(*command):
+    print("Running", *command)
     options = {{"stdin": subprocess.DEVNULL, "errors": "replace"}}
-    try:
-        done = subprocess.run(step, capture_output=True, **options)
-        failure = done.returncode and (done.stderr or done.stdout)
-    except OSError as error:
-        failure = str(error)
-    if failure:
-        raise RuntimeError(
-            f"`{{' '.join(step)}}` failed:\\n{{failure[-2000:]}}\\n"
-            f"Is there internet access, is git installed, is there a public "
-            f"repository with a tag {{VERSION}} at {{source}}? If not, "
-            f"download it, unpack it as {{FOLDER}}, and run this cell again."
-        )
+    done = subprocess.run(command, capture_output=True, **options)
+    if done.returncode:
+        said = done.stderr or done.stdout or f"status {{done.returncode}}"
+        raise OSError(f"`{{' '.join(command)}}` failed:\\n{{said[-2000:]}}")
+
+
+try:
+    needed = f"{{FOLDER}}/results", f"{{FOLDER}}/pyproject.toml"
+    complete = all(map(os.path.exists, needed))
+    if not complete and not (installed and os.path.isdir(results)):
+        part = f"{{FOLDER}}.part"  # renamed once it is whole
+        shutil.rmtree(part, ignore_errors=True)
+        clone = ["git", "clone", "-q", "--depth=1", f"--branch={{VERSION}}"]
+        run(*clone, source, part)
+        os.replace(part, FOLDER)
+    if not installed:
+        run(sys.executable, "-m", "pip", "install", "-q", FOLDER)
+except OSError as error:
+    raise RuntimeError(
+        f"{{error}}\\nIs there internet access, is git installed, is there a "
+        f"public repository with a tag {{VERSION}} at {{source}}? If not, "
+        f"download it, unpack it as {{FOLDER}}, and run this cell again."
+    ) from None
 importlib.invalidate_caches()
 """
 
