@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks test lint check-launch benchmark serve clean clean-all check-python
+.PHONY: help book notebooks test lint check-launch benchmark serve clean clean-all
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -57,11 +57,9 @@ $(VENV)/.test: requirements-test.txt $(VENV)/.book
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
-$(BIN)/python: | check-python
-	$(PYTHON) -m venv $(VENV)
-
-check-python:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo 'This book needs Python 3.11 or newer; "$(PYTHON)" is' \
 			"$$($(PYTHON) --version 2>&1 || true)." >&2; \
 		echo 'Install one, or name it: make book PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
