@@ -53,20 +53,23 @@ class Claim:
         A target of our own is ``reproduced`` where the mean reaches it, ``partly`` up to 0.05 below, and
         ``not`` where the interval reaches 0, which only that of a gain does. A finding without a number is
         ``reproduced`` where the interval lies above 0, ``not`` where it lies below, ``partly`` in between.
+
+        All numbers, and what lies between them, are compared with three decimals, as they are printed.
         """
+        low, mean, high = (round(value, 3) for value in (found.low, found.mean, found.high))
         if self.paper is None:
-            return "reproduced" if found.low > 0 else "not" if found.high < 0 else "partly"
+            return "reproduced" if low > 0 else "not" if high < 0 else "partly"
+        paper = round(self.paper, 3)
         if self.own:
-            missed = round(self.paper - round(found.mean, 3), 3)
+            missed = round(paper - mean, 3)
             reached = "reproduced" if missed <= 0 else "partly"
-            return reached if found.low > 0 and missed <= 0.05 else "not"
-        paper, low, high = (round(value, 3) for value in (self.paper, found.low, found.high))  # as printed
+            return reached if low > 0 and missed <= 0.05 else "not"
         if self.difference:
-            same_side = found.low > 0 if self.paper > 0 else found.high < 0
+            same_side = low > 0 if self.paper > 0 else high < 0
             return "reproduced" if low <= paper <= high else "partly" if same_side else "not"
-        if not self.at_most and found.low > self.paper + 0.05:
+        if not self.at_most and round(low - paper, 3) > 0.05:
             return "above"
-        gap = low - paper if self.at_most else paper - high
+        gap = round(low - paper if self.at_most else paper - high, 3)
         if gap <= 0:
             return "reproduced"
         return "partly" if gap <= 0.05 else "not"

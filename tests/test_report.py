@@ -31,6 +31,8 @@ def claim(where="abstract", **options):
     "low, mean, high, verdict",
     [
         (0.96, 0.97, 0.98, "above"),
+        (0.9506, 0.97, 0.98, "above"),
+        (0.9504, 0.97, 0.98, "reproduced"),  # printed as 0.050 better
         (0.94, 0.95, 0.96, "reproduced"),
         (0.85, 0.88, 0.91, "reproduced"),
         (0.85, 0.875, 0.90, "reproduced"),
@@ -38,6 +40,9 @@ def claim(where="abstract", **options):
         (0.85, 0.875, 0.8994, "partly"),
         (0.85, 0.87, 0.89, "partly"),
         (0.80, 0.83, 0.86, "partly"),
+        (0.80, 0.83, 0.85, "partly"),  # 0.050 below, though 0.90 - 0.85 > 0.05 in floats
+        (0.80, 0.83, 0.8496, "partly"),
+        (0.80, 0.83, 0.8494, "not"),
         (0.80, 0.82, 0.84, "not"),
     ],
 )
@@ -51,6 +56,9 @@ def test_a_number_is_reproduced_where_the_interval_reaches_it(low, mean, high, v
         (0.10, 0.20, 0.30, "reproduced"),
         (0.89, 0.92, 0.95, "reproduced"),
         (0.94, 0.95, 0.96, "partly"),
+        (0.95, 0.96, 0.97, "partly"),
+        (0.9504, 0.96, 0.97, "partly"),
+        (0.9506, 0.96, 0.97, "not"),
         (0.96, 0.97, 0.98, "not"),
     ],
 )
@@ -75,7 +83,14 @@ def test_a_target_of_our_own_is_reached_by_the_mean_with_an_interval_above_zero(
 
 
 @pytest.mark.parametrize(
-    "low, high, verdict", [(0.001, 0.4, "reproduced"), (-0.1, 0.4, "partly"), (-0.4, -0.001, "not")]
+    "low, high, verdict",
+    [
+        (0.001, 0.4, "reproduced"),
+        (0.0004, 0.4, "partly"),  # printed as 0.000
+        (-0.1, 0.4, "partly"),
+        (-0.4, -0.0004, "partly"),
+        (-0.4, -0.001, "not"),
+    ],
 )
 def test_a_finding_without_a_number_asks_which_is_ahead(low, high, verdict):
     ahead = Claim(
@@ -94,6 +109,7 @@ def test_a_finding_without_a_number_asks_which_is_ahead(low, high, verdict):
         (-0.009, -0.001, 0.002, "not"),  # no difference where they found one
         (-0.009, 0.03, 0.04, "not"),
         (0.009, 0.001, 0.004, "partly"),
+        (0.009, 0.0004, 0.004, "not"),  # printed as 0.000
         (0.009, 0.04, 0.05, "partly"),
         (0.009, -0.05, -0.04, "not"),
         (-0.0002, -0.0003, 0.001, "reproduced"),
