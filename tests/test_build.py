@@ -190,6 +190,9 @@ def checked(tmp_path):
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "own.css").write_text("a { background: url(own.svg) }")
     (tmp_path / "_static" / "own.svg").touch()
+    (tmp_path / "_static" / "own.mjs").write_text('import "./other.mjs";')
+    (tmp_path / "_static" / "other.mjs").touch()
+    (tmp_path.parent / "beside.svg").touch()
 
     def check(body):
         (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>")
@@ -201,8 +204,9 @@ def checked(tmp_path):
 
 GOOD = """
 <link rel="stylesheet" href="_static/own.css?v=1"><link rel="canonical" href="https://a.org/">
-<img src="data:image/png;base64,AA"><img src="/_static/own.svg"><a href="https://a.org">a</a>
-<use href="#mark"/>
+<img src="data:image/png;base64,AA"><img src="_static/own.svg"><a href="https://a.org">a</a>
+<use href="#mark"/><img src="_static/../_static/own.svg" srcset="data:image/png;base64,AA 1x,">
+<script type="module">import { a } from "./_static/own.mjs"; import("./_static/own.mjs");</script>
 """
 
 
@@ -224,6 +228,13 @@ def test_a_complete_site_has_no_problem(checked, capsys):
         '<object data="https://a.org/x.svg"></object>',
         "<style>@import 'https://fonts.org/x.css'</style>",
         '<p style="background: url(https://a.org/x.png)"></p>',
+        '<video poster="https://a.org/x.png"></video>',
+        '<svg><image href="https://a.org/x.png"/></svg>',
+        '<svg><use xlink:href="https://a.org/x.svg#a"/></svg>',
+        '<svg><filter><feImage href="https://a.org/x.png"/></filter></svg>',
+        '<script type="module">import "https://a.org/x.mjs"</script>',
+        '<script type="module">import { a } from "//a.org/x.mjs"</script>',
+        '<script type="module">await import("https://a.org/x.mjs")</script>',
     ],
 )
 def test_a_request_to_another_host_is_found(checked, body):
@@ -237,9 +248,34 @@ def test_a_style_sheet_that_loads_from_another_host_is_found(checked):
     assert checked("") == ["_static/own.css: loads https://a.org/f from another host"]
 
 
-def test_a_missing_file_is_found(checked):
-    found = checked('<script src="_static/gone.js"></script>')
-    assert found == ["index: loads _static/gone.js, which is not in the site"]
+@pytest.mark.parametrize(
+    ("imported", "problem"),
+    [
+        ("https://a.org/x.mjs", "loads https://a.org/x.mjs from another host"),
+        ("./gone.mjs", "loads ./gone.mjs, which is not in the site"),
+    ],
+)
+def test_a_module_that_imports_what_is_not_in_the_site_is_found(checked, imported, problem):
+    (checked.folder / "_static" / "own.mjs").write_text(f'export * from "{imported}";')
+    assert checked("") == [f"_static/own.mjs: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("body", "url"),
+    [
+        ('<script src="_static/gone.js"></script>', "_static/gone.js"),
+        ('<img src="../beside.svg">', "../beside.svg"),
+        ('<img src="data:," srcset="data:image/png;base64,AA 1x, gone.png 2x,">', "gone.png"),
+        ('<svg><use href="gone.svg#a"/></svg>', "gone.svg#a"),
+    ],
+)
+def test_a_missing_file_is_found(checked, body, url):
+    assert checked(body) == [f"index: loads {url}, which is not in the site"]
+
+
+def test_an_absolute_path_is_found_as_projects_lie_in_a_folder_of_their_host(checked):
+    [problem] = checked('<img src="/_static/own.svg">')
+    assert problem.startswith("index: loads /_static/own.svg, which is found only where")
 
 
 def test_a_traceback_is_found(checked):

@@ -1,9 +1,11 @@
 """Checks a built site: python tools/check_site.py SITE TOC.
 
 The site holds exactly the pages of the table of contents, no page shows a traceback, nothing is
-loaded from another host, and every local file that a page loads is there.
+loaded from another host, and every local file that a page loads is there, in whatever folder of a
+host the site will lie.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,6 +20,9 @@ LINKS_THAT_LOAD = {
     "stylesheet",
 }  # fmt: skip
 CSS_URL = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
+MODULE_URL = re.compile(r"""\b(?:import|from)\s*\(?\s*['"]([^'"]+)""")
+# As browsers read it: a comma inside of an address belongs to it.
+SRCSET_URL = re.compile(r"[\s,]*(\S*[^\s,])(?:\s[^,]*)?")
 
 
 def toc_pages(toc):
@@ -43,7 +48,13 @@ def loaded_urls(soup):
     for tag in soup.find_all(src=True):
         yield tag["src"]
     for tag in soup.find_all(["img", "source"], srcset=True):
-        yield from (part.split()[0] for part in tag["srcset"].split(","))
+        yield from SRCSET_URL.findall(tag["srcset"])
+    for tag in soup.find_all("video", poster=True):
+        yield tag["poster"]
+    for tag in soup.find_all(["image", "use", "feimage", "script"]):  # of an SVG
+        yield from (tag[name] for name in ("href", "xlink:href") if tag.has_attr(name))
+    for tag in soup.find_all("script", type="module"):
+        yield from module_urls(tag.get_text())
     for tag in soup.find_all("object", data=True):
         yield tag["data"]
     for tag in soup.find_all("link", href=True):
@@ -61,6 +72,11 @@ def css_urls(css):
         yield match[1] or match[2]
 
 
+def module_urls(script):
+    """Yield every URL that a JavaScript module imports by its name."""
+    yield from MODULE_URL.findall(script)
+
+
 def url_problem(url, folder, site):
     """Say what is wrong with a URL loaded from a file in ``folder``, or return None."""
     parts = urlsplit(url.strip())
@@ -68,8 +84,10 @@ def url_problem(url, folder, site):
         return None
     if parts.scheme or parts.netloc:
         return f"loads {url} from another host"
-    base = site if parts.path.startswith("/") else folder
-    if not (base / unquote(parts.path).lstrip("/")).is_file():
+    if parts.path.startswith("/"):
+        return f"loads {url}, which is found only where the site is the whole host: use a relative path"
+    file = Path(os.path.abspath(folder / unquote(parts.path)))
+    if not (file.is_relative_to(os.path.abspath(site)) and file.is_file()):
         return f"loads {url}, which is not in the site"
     return None
 
@@ -95,9 +113,10 @@ def check(site, toc_file):
     ]
     for page in sorted(built):
         problems += [f"{page}: {p}" for p in page_problems(site / f"{page}.html", site)]
-    for sheet in sorted(site.rglob("*.css")):
-        found = (url_problem(url, sheet.parent, site) for url in css_urls(sheet.read_text("utf8")))
-        problems += [f"{sheet.relative_to(site)}: {p}" for p in found if p]
+    for suffix, urls in ((".css", css_urls), (".mjs", module_urls)):
+        for file in sorted(site.rglob(f"*{suffix}")):
+            found = (url_problem(url, file.parent, site) for url in urls(file.read_text("utf8")))
+            problems += [f"{file.relative_to(site).as_posix()}: {p}" for p in found if p]
     return problems
 
 
