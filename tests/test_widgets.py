@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 WIDGETS = ROOT / "book" / "assets" / "widgets"
 NODE_TESTS = sorted((ROOT / "tests" / "widgets").glob("*.test.mjs"))
 STATIC = (WIDGETS / "three-weights.html").read_text(encoding="utf-8")
-MAX_BYTES = 20_000
+MAX_BYTES = 20_500
 
 STRENGTHS = (0.0, 0.01, 0.3, 1.0, 12.5, 100.0)
 IMPORTANCES = (0.0, 0.05, 0.5, 1.0)
@@ -260,10 +260,10 @@ def test_the_strength_slider_by_keyboard(open_figure):
     figure = open_figure()
     figure.page.locator("input[name=position]").focus()
     figure.press("ArrowRight")
-    assert figure.value("position") == "0.01"
+    assert figure.value("position") == "0.0100"
     assert figure.readout()["A"] == f"{32 / 2.01**2:.2f}"
     figure.press("End")
-    assert figure.value("position") == "100.0"
+    assert figure.value("position") == "100"
     assert figure.readout() == {
         "A": "< 0.01",
         "B": f"{32 * 100**2 / 102**2:.2f}",
@@ -273,6 +273,18 @@ def test_the_strength_slider_by_keyboard(open_figure):
     figure.press("Home")
     assert figure.readout()["end"] == "(1, 5, 4)"
     assert figure.errors == []
+
+
+def test_each_place_of_the_strength_slider_reads_differently(open_figure):
+    texts = open_figure().page.evaluate("""() => {
+      const slider = document.querySelector("input[name=position]");
+      return Array.from({ length: +slider.max + 1 }, (_, position) => {
+        slider.value = position;
+        slider.dispatchEvent(new Event("input"));
+        return slider.getAttribute("aria-valuetext");
+      });
+    }""")
+    assert len(set(texts)) == len(texts) == 82
 
 
 def test_the_importance_sliders_by_keyboard_and_reset(open_figure):
@@ -346,6 +358,23 @@ def test_the_figure_fits_and_stands_out(open_figure, width, theme):
     assert len(lines) == 3
     for line in lines:
         assert (max(line, paper) + 0.05) / (min(line, paper) + 0.05) >= 3
+
+
+def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
+    page = open_figure(forced_colors="active").page
+    page.get_by_role("button", name="L2").click()
+    page.locator(".tw-readout").click()  # takes the focus, whose outline is no sign of being pressed
+    found = page.evaluate("""() => {
+      const style = (node) => getComputedStyle(node);
+      const paper = style(document.body).backgroundColor;
+      const bars = [...document.querySelectorAll(".tw-bar")];
+      return {
+        bars: bars.map((bar) => style(bar).borderTopStyle),
+        hidden: bars.filter((bar) => style(bar.firstChild).backgroundColor === paper).length,
+        outlines: [...document.querySelectorAll("[data-preset]")].map((b) => style(b).outlineStyle),
+      };
+    }""")
+    assert found == {"bars": ["solid"] * 2, "hidden": 0, "outlines": ["none", "solid", "none"]}
 
 
 def luminance(colour):

@@ -17,8 +17,9 @@ const SETTINGS = [PLAIN, ...STRENGTHS.flatMap((lambda) =>
   [EWC, L2, [1, 0, 1], [1, 0, 0], [1, 0.3, 0.9], [0, 1, 0.05]].map((F) => ({ lambda, F })))];
 
 function close(actual, expected, tolerance = 1e-9) {
-  const pairs = [actual].flat().map((value, i) => [value, [expected].flat()[i]]);
-  for (const [a, e] of pairs) assert.ok(Math.abs(a - e) <= tolerance, `${actual} is not ${expected}`);
+  const [found, wanted] = [[actual].flat(), [expected].flat()];
+  assert.equal(found.length, wanted.length, `${actual} is not ${expected}`);
+  found.forEach((a, i) => assert.ok(Math.abs(a - wanted[i]) <= tolerance, `${actual} is not ${expected}`));
 }
 
 function gradient([t1, t2, t3], { lambda, F }) {
@@ -35,6 +36,11 @@ function descend(setting, rate, steps) {
   }
   return theta;
 }
+
+test("numbers are close only where none is missing", () => {
+  close([1, 2], [1, 2 + 1e-12]);
+  for (const wrong of [[], [1], [1, 2, 3], [1, 2.1]]) assert.throws(() => close(wrong, [1, 2]));
+});
 
 test("A's solution leaves B its whole loss", () => {
   assert.deepEqual(losses(START), { A: 0, B: 32 });

@@ -57,6 +57,10 @@ html[data-theme="dark"] .tw { --a: #56b4e9; --b: #f0803c; --both: #2cc295; --kno
 .tw-note { flex: 1 0 100%; }
 .tw-note span { white-space: nowrap; }
 .tw-note p { margin: 0 0 .4rem; }
+@media (forced-colors: active) {
+  .tw-bar { border: 1px solid; }
+  .tw .tw-bar i { forced-color-adjust: none; background: CanvasText; }
+  .tw [aria-pressed="true"] { outline: 3px solid Highlight; } }
 @media screen { .tw ~ * { display: none !important; } }
 @media print { .tw:not(:last-child), .tw-presets, .tw input, .tw .tw-reset { display: none; } }
 `;

@@ -73,9 +73,9 @@ function render(root, state) {
 
 function renderControls(root, state, lambda) {
   for (const input of root.querySelectorAll("input")) {
-    const value = input.name === "position" ? lambda : state[input.name];
-    const text = value >= 10 ? value.toFixed(1) : value.toFixed(2);
-    input.value = state[input.name];
+    const value = state[input.name];
+    const text = input.name === "position" ? lambda.toPrecision(3) : value.toFixed(2);
+    input.value = value;
     input.setAttribute("aria-valuetext", text);
     input.previousElementSibling.textContent = text;
   }
