@@ -1,4 +1,4 @@
-"""What several test files share: the built book and a browser."""
+"""What several test files share: the built book, a browser and other programs."""
 
 import os
 import shutil
@@ -11,7 +11,6 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without a sandbox, as root in a container needs it; and without calls of the browser's own.
 BROWSER_OPTIONS = (
     "--no-sandbox",
@@ -24,6 +23,19 @@ BROWSER_OPTIONS = (
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks; and the cores are for other test files
 sys.path.insert(0, str(ROOT / "tools"))
+
+from browsers import BROWSERS  # noqa: E402
+
+
+def skip_or_fail(reason):
+    """Skip a test for what this computer lacks, but fail where CI=true."""
+    pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+
+
+def program(*names):
+    """Return the path of the first program found; without one skip or fail."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or skip_or_fail(f"none of these programs is installed: {', '.join(names)}")
 
 
 def jupyter_book(*arguments, folder=ROOT):
@@ -55,14 +67,8 @@ def built_book():
 
 @pytest.fixture(scope="module")
 def browser():
-    """Start Chromium; without one skip, but fail where CI=true.
-
-    One for each test file: Playwright allows a single session at a time.
-    """
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        reason = f"no browser found, looked for: {', '.join(BROWSERS)}"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    """Start Chromium: one for each test file, as Playwright allows a single session at a time."""
+    path = program(*BROWSERS)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -203,7 +203,7 @@ def test_a_changed_drawing_is_drawn_again(tmp_path, monkeypatch):
 
 
 def test_a_missing_browser_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(book_facts.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(FileNotFoundError, match="install chromium and run `make notebooks`"):
         book_facts.draw("<svg></svg>", tmp_path / "a.png")
 

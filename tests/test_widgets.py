@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, program
+from contrast import contrast
 
-ROOT = Path(__file__).parents[1]
 WIDGETS = ROOT / "book" / "assets" / "widgets"
 NODE_TESTS = sorted((ROOT / "tests" / "widgets").glob("*.test.mjs"))
 STATIC = (WIDGETS / "three-weights.html").read_text(encoding="utf-8")
@@ -22,17 +23,6 @@ MAX_BYTES = 20_500
 
 STRENGTHS = (0.0, 0.01, 0.3, 1.0, 12.5, 100.0)
 IMPORTANCES = (0.0, 0.05, 0.5, 1.0)
-
-
-def program(*names):
-    """Return the path of the first program found; without one skip, but fail where CI=true."""
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    reason = f"none of these programs is installed: {', '.join(names)}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def node(*arguments, text=None):
@@ -149,16 +139,6 @@ def site(tmp_path_factory):
         yield f"http://127.0.0.1:{server.server_port}/book/chapters"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = program("chromium", "chromium-browser", "google-chrome")
-    playwright = pytest.importorskip("playwright.sync_api")
-    quiet = ["gpu", "background-networking", "component-update", "sync"]
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox", *(f"--disable-{what}" for what in quiet)]
-        yield started.chromium.launch(executable_path=chromium, args=options)
 
 
 class Figure:
@@ -354,10 +334,9 @@ def test_the_figure_fits_and_stands_out(open_figure, width, theme):
       return [getComputedStyle(document.body).backgroundColor, style(".tw circle.both").stroke,
         ...[...document.querySelectorAll(".tw .valley")].map((l) => getComputedStyle(l).stroke)];
     }""")
-    paper, *lines = [luminance(colour) for colour in colours]
+    paper, *lines = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
     assert len(lines) == 3
-    for line in lines:
-        assert (max(line, paper) + 0.05) / (min(line, paper) + 0.05) >= 3
+    assert all(contrast(line, paper) >= 3 for line in lines)
 
 
 def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
@@ -375,13 +354,6 @@ def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
       };
     }""")
     assert found == {"bars": ["solid"] * 2, "hidden": 0, "outlines": ["none", "solid", "none"]}
-
-
-def luminance(colour):
-    """Return the relative luminance (WCAG 2) of a colour written as rgb(r, g, b)."""
-    levels = np.array(colour.removeprefix("rgb(").removesuffix(")").split(","), float) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure):

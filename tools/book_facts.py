@@ -3,10 +3,10 @@
 import base64
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 import yaml
+from browsers import browser_path
 from PIL import Image
 from plain_markdown import PARSER, directives
 from pybtex.database import parse_file
@@ -119,7 +119,7 @@ class Book:
 
 def draw(svg, png):
     """Draw a picture that follows the page's colours as a PNG on white, twice its size on a page."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = browser_path()
     if browser is None:
         raise FileNotFoundError(NO_BROWSER.format("a widget", png.name))
     from playwright.sync_api import sync_playwright

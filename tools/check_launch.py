@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import nbformat
+from browsers import browser_path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -31,7 +32,6 @@ CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 PREINSTALLED = ["torch", "numpy", "matplotlib", "sympy"]
 # What repo2docker 2026.4.0 installs for Python 3.11 before it looks at a repository.
 BINDER_BASE = ["jupyterlab==4.4.9", "notebook==7.4.7", "jupyter_server==2.17.0"]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS_FOR_A_NOTEBOOK = 600
 
 
@@ -169,9 +169,8 @@ def open_and_run(url, notebook):
     """Open an address in Chromium, run all cells, save, and look at the last figure."""
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(120_000)
         page.goto(url)
