@@ -6,14 +6,17 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import check_launch
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 from conftest import BOOK, ROOT, build_strictly
+from nbformat import v4
 
 import notebooks
 
@@ -286,3 +289,68 @@ def test_binder_installs_the_package_at_the_pinned_versions():
         "-e .",
     ]
     assert (ROOT / "binder" / "runtime.txt").read_text("utf8") == "python-3.11\n"
+
+
+# The long check of both
+
+
+@pytest.mark.parametrize(
+    "words, launch, versions",
+    [
+        (["colab"], "colab", "pinned"),
+        (["colab", "--newest"], "colab", "newest"),
+        (["colab", "--oldest"], "colab", "oldest"),
+        (["binder"], "binder", None),
+    ],
+)
+def test_the_command_line_says_what_is_checked(words, launch, versions):
+    asked = check_launch.arguments(words)
+    assert (asked.launch, getattr(asked, "versions", None)) == (launch, versions)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["colba"], ["colab", "--latest"], ["colab", "--new"], ["colab", "--newest", "--oldest"]]
+    + [["binder", "--newest"]],
+)
+def test_a_mistyped_command_line_is_refused(words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        check_launch.arguments(words)
+    assert refused.value.code == 2 and "usage: " in capsys.readouterr().err
+
+
+def test_what_is_installed_before_the_first_cell():
+    newest, pinned, oldest = map(check_launch.preinstalled, ("newest", "pinned", "oldest"))
+    assert pinned == ["-c", str(ROOT / "constraints.txt"), *newest]
+    assert {"torch", "numpy"} <= set(newest) and not any("=" in name for name in newest)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+    bounds = [need.replace(">=", "~=") + ".0" for need in project["dependencies"]]
+    assert oldest[1:] == [bound for bound in bounds if not bound.startswith("torch")]
+    assert oldest[0] in (ROOT / "constraints.txt").read_text("utf8").splitlines()
+
+
+@pytest.mark.parametrize("versions, pinned", [("pinned", True), ("newest", False), ("oldest", False)])
+def test_what_the_first_cell_installs_is_pinned_where_it_is_to_be(tmp_path, monkeypatch, versions, pinned):
+    environments = []
+    monkeypatch.setenv("PIP_CONSTRAINT", "somebody's own")
+    monkeypatch.setattr(check_launch, "published", lambda folder: folder)
+    monkeypatch.setattr(check_launch, "environment", lambda folder, *names: folder)
+    monkeypatch.setattr(check_launch, "problems", lambda notebook: [])
+    monkeypatch.setattr(check_launch, "run", lambda *command, env=None, **_: environments.append(env))
+    check_launch.check_colab(tmp_path, versions)
+    found = {env.get("PIP_CONSTRAINT") for env in filter(None, environments)}
+    assert found == {str(ROOT / "constraints.txt") if pinned else None}
+
+
+def test_what_is_wrong_with_a_notebook_is_said():
+    figure = v4.new_output("display_data", {"text/html": '<figure class="cl-figure">'})
+    failed = v4.new_output("error", ename="NameError", evalue="name 'a' is not defined")
+
+    def said(source, *outputs, count=1):
+        cell = v4.new_code_cell(source, outputs=list(outputs), execution_count=count)
+        return check_launch.problems(v4.new_notebook(cells=[v4.new_markdown_cell("text"), cell]))
+
+    assert said("1") == said("plots.show(fig)", figure) == []
+    assert said("1", count=None) == ["not run: '1'"]
+    assert said("a", failed) == ["NameError: name 'a' is not defined"]
+    assert said("plots.show(fig)") == ["it shows no figure"]

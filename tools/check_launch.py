@@ -10,6 +10,7 @@ binder  Follows repo2docker's steps, starts its server, opens the path that the 
         headless Chromium, runs all cells, and looks at the last figure.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from browsers import browser_path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
+CONSTRAINTS = ROOT / "constraints.txt"
 PREINSTALLED = ["torch", "numpy", "matplotlib", "sympy"]
 # What repo2docker 2026.4.0 installs for Python 3.11 before it looks at a repository.
 BINDER_BASE = ["jupyterlab==4.4.9", "notebook==7.4.7", "jupyter_server==2.17.0"]
@@ -66,7 +67,7 @@ def environment(folder, *requirements, cwd=ROOT):
 
 def variables(programs, **added):
     """Return environment variables that show nothing of this checkout."""
-    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "CL_LIB_RESULTS", "MAKEFLAGS", "OMP_NUM_THREADS"}
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "CL_LIB_RESULTS", "MAKEFLAGS", "OMP_NUM_THREADS", "PIP_CONSTRAINT"}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return {**kept, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **added}
 
@@ -89,12 +90,12 @@ def last_figure(notebook):
 
 
 def preinstalled(versions):
-    """Return what is installed before the first cell runs: "pinned", "--newest" or "--oldest" packages."""
-    if versions != "--oldest":
-        return [*(CONSTRAINTS if versions == "pinned" else []), *PREINSTALLED]
+    """Return what is installed before the first cell runs: "pinned", "newest" or "oldest" packages."""
+    if versions != "oldest":
+        return [*(["-c", str(CONSTRAINTS)] if versions == "pinned" else []), *PREINSTALLED]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
     bounds = dict(need.split(">=") for need in project["dependencies"])
-    pins = (ROOT / "constraints.txt").read_text(encoding="utf8").splitlines()
+    pins = CONSTRAINTS.read_text(encoding="utf8").splitlines()
     torch = next(pin for pin in pins if pin.startswith("torch=="))
     return [torch, *(f"{name}~={bound}.0" for name, bound in bounds.items() if name != "torch")]
 
@@ -103,13 +104,15 @@ def check_colab(folder, versions):
     """Run each notebook in an empty folder, where cl_lib must be installed by its first cell."""
     source = published(folder / "published")
     programs = environment(folder / "venv", *preinstalled(versions), "ipykernel", "nbclient")
+    # The first cell installs what cl_lib needs, without a word of constraints.
+    pinned = {"PIP_CONSTRAINT": str(CONSTRAINTS)} if versions == "pinned" else {}
     for original in sorted((ROOT / "notebooks").glob("*.ipynb")):
         empty = folder / f"empty-{original.stem}"
         empty.mkdir()
         shutil.copy2(original, empty)
         seconds = time.perf_counter()
         timeout = f"--timeout={SECONDS_FOR_A_NOTEBOOK}"
-        variables_here = variables(programs, CL_LIB_SOURCE=str(source))
+        variables_here = variables(programs, CL_LIB_SOURCE=str(source), **pinned)
         run(programs / "jupyter-execute", "--inplace", timeout, original.name, cwd=empty, env=variables_here)
         if found := problems(nbformat.read(empty / original.name, as_version=4)):
             raise SystemExit(f"{original.name}: {found}")
@@ -225,11 +228,24 @@ def wait_until_saved(page, file):
     raise TimeoutError(f"{file.name} was not run within {SECONDS_FOR_A_NOTEBOOK} seconds")
 
 
+def arguments(words):
+    """Return which launch is checked, and with which versions, as the command line says."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    launches = parser.add_subparsers(dest="launch", required=True)
+    launches.add_parser("binder")
+    colab = launches.add_parser("colab", allow_abbrev=False)
+    colab.set_defaults(versions="pinned")
+    versions = colab.add_mutually_exclusive_group()
+    for name in ("newest", "oldest"):
+        versions.add_argument(f"--{name}", dest="versions", action="store_const", const=name)
+    return parser.parse_args(words)
+
+
 if __name__ == "__main__":
+    asked = arguments(sys.argv[1:])
     with tempfile.TemporaryDirectory() as temporary:
-        if sys.argv[1:2] == ["colab"]:
-            check_colab(Path(temporary), versions=(sys.argv[2:] or ["pinned"])[0])
-        elif sys.argv[1:2] == ["binder"]:
-            check_binder(Path(temporary))
+        if asked.launch == "colab":
+            check_colab(Path(temporary), asked.versions)
         else:
-            raise SystemExit(__doc__)
+            check_binder(Path(temporary))
