@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from contrast import contrast
 from matplotlib import pyplot as plt
@@ -277,6 +278,12 @@ def test_lines_accept_intervals_and_objects_with_ends():
     assert ax.collections[1].get_paths()[0].vertices[:, 1].max() == EWC.max()
 
 
+def test_lines_accept_a_table_with_named_columns():
+    table = pd.DataFrame(EWC, columns=["few", "some", "many"])
+    ax = plots.lines(X, {"EWC": table}, xlabel="x", ylabel="y").axes[0]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), EWC.mean(0))
+
+
 def test_a_single_replica_has_a_line_and_no_band():
     ax = plots.lines(X, {"EWC": EWC[:1]}, xlabel="x", ylabel="y").axes[0]
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), EWC[0])
@@ -306,6 +313,8 @@ def test_a_diverged_replica_is_refused():
         ({}, "got {}, but expected a dict with an entry for each label"),
         ([EWC], "but expected a dict with an entry for each label"),
         ({"EWC": EWC[0]}, r"'EWC' has shape \(3,\), but must be \(replicas, points\)"),
+        ({"EWC": np.zeros((0, 3))}, "'EWC' has no replicas: give at least one"),
+        ({"EWC": []}, r"'EWC' has shape \(0,\), but must be \(replicas, points\)"),
         ({"EWC": EWC[:, :2]}, "'EWC' has 2 points, but 3 are needed"),
         ({"EWC": [interval(EWC[:, 0])]}, "'EWC' has 1 points, but 3 are needed"),
     ],
@@ -338,7 +347,14 @@ def test_boundaries_are_the_switches_inside(ends):
     assert [text.get_position()[0] for text in ax.texts[:3]] == [23, 40, 57]
 
 
-@pytest.mark.parametrize("ends", [[50, 30], {"A": 30, "B": 50}])
+def test_the_last_task_may_end_after_the_last_measurement():
+    ax = two_lines(boundaries=[30, 50, 70]).axes[0]
+    assert [line.get_xdata()[0] for line in ax.lines[2:]] == [30, 50]
+
+
+@pytest.mark.parametrize(
+    "ends", [[50, 30], {"A": 30, "B": 50}, [5, 30], {"A": 5, "B": 30}, [30, 64, 70], [30, 70, 80]]
+)
 def test_boundaries_that_do_not_fit(ends):
     with pytest.raises(ValueError, match="must be rising x between 16 and 64, one for each task"):
         two_lines(boundaries=ends)
@@ -369,6 +385,13 @@ def test_looks_are_asked_for_known_or_free():
     assert free not in (asked, known)
     with pytest.raises(ValueError, match=r"styles ask for \['ewc'\], but the looks are"):
         two_lines(styles={"EWC": "ewc"})
+
+
+def test_a_label_for_which_no_look_is_left_is_refused():
+    labels = list(dict.fromkeys(plots.SERIES))
+    assert len(look.looks_of(labels, None)) == len(labels)
+    with pytest.raises(ValueError, match=r"no look is left for \['one more'\]: draw fewer labels"):
+        look.looks_of([*labels, "one more"], None)
 
 
 def test_charts_draw_into_given_axes():
@@ -408,10 +431,21 @@ def test_matrix_rows_run_downwards():
     assert {"after A", "on A", "B"} <= set(words_of(fig))
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 3), (2, 2, 2, 2)])
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (2, 2, 2, 2), (0, 0)])
 def test_matrix_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match=r"'matrix' has shape .* must be \(T, T\) or \(replicas"):
         plots.accuracy_matrix(np.zeros(shape))
+
+
+@pytest.mark.parametrize("wrong", [90.0, -0.1, np.inf])
+def test_matrix_refuses_percent(wrong):
+    with pytest.raises(ValueError, match=rf"matrix holds {wrong:g}, but .* \[0, 1\]: divide .* by 100"):
+        plots.accuracy_matrix([[np.nan, 0.5], [wrong, 1.0]])
+
+
+def test_matrix_refuses_no_replicas():
+    with pytest.raises(ValueError, match="'matrix' has no replicas"):
+        plots.accuracy_matrix(np.zeros((0, 2, 2)))
 
 
 def test_matrix_refuses_names_that_do_not_fit():
@@ -444,6 +478,8 @@ def test_bars_of_one_replica_and_references():
 def test_bars_refuse_what_is_not_one_number_a_replica():
     with pytest.raises(ValueError, match=r"'EWC' has shape \(5, 3\), but must be \(replicas,\)"):
         plots.bars({"EWC": EWC}, xlabel="accuracy")
+    with pytest.raises(ValueError, match="'EWC' has no replicas: give at least one"):
+        plots.bars({"EWC": []}, xlabel="accuracy")
 
 
 # --- beside
@@ -507,5 +543,21 @@ def test_landscape_arrow_ends_where_the_path_ends_even_if_its_last_steps_are_tin
 def test_landscape_refuses_wrong_shapes():
     with pytest.raises(ValueError, match=r"'EWC' has shape \(2,\), but must be \(steps, 2\)"):
         bowls(paths={"EWC": (1, 1)})
+    with pytest.raises(ValueError, match=r"'EWC' has shape \(0, 2\), .* with a step at least"):
+        bowls(paths={"EWC": np.zeros((0, 2))})
     with pytest.raises(ValueError, match=r"'A' has shape \(\), but must be \(161, 161\), like its arg"):
         plots.landscape({"A": lambda x, y: x.sum()}, xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y")
+
+
+@pytest.mark.parametrize(
+    "loss, message",
+    [
+        (lambda x, y: 0 * x, "'A' is constant in xlim and ylim"),
+        (lambda x, y: 0 * x + 2, "'A' is constant in xlim and ylim"),
+        (lambda x, y: np.where(x > 0, x, np.inf), "'A' is not finite everywhere in xlim and ylim"),
+        (lambda x, y: np.where(x > 0, x, np.nan), "'A' is not finite everywhere in xlim and ylim"),
+    ],
+)
+def test_landscape_refuses_a_loss_without_contours(loss, message):
+    with pytest.raises(ValueError, match=message):
+        plots.landscape({"A": loss}, xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y")

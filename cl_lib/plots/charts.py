@@ -37,11 +37,16 @@ def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
     Raises
     ------
     ValueError
-        If the matrix is not square, or there are not T names.
+        If the matrix is not square, is not in [0, 1], or there are not T names.
     """
     matrix = np.asarray(matrix, dtype=float)
-    square = matrix.ndim in (2, 3) and matrix.shape[-1] == matrix.shape[-2]
+    square = matrix.ndim in (2, 3) and matrix.shape[-1] == matrix.shape[-2] > 0
     require(square, "matrix", matrix, "(T, T) or (replicas, T, T)")
+    outside = matrix[(matrix < 0) | (matrix > 1)]
+    if outside.size:
+        raise ValueError(
+            f"matrix holds {outside[0]:g}, but accuracies are in [0, 1]: divide those in percent by 100."
+        )
     n = matrix.shape[-1]
     names = [f"task {k + 1}" for k in range(n)] if names is None else list(names)
     if len(names) != n:
@@ -93,7 +98,7 @@ def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, a
     Raises
     ------
     ValueError
-        If a series is not one number for each replica.
+        If a series is not one number for each replica, or has none.
     """
     looks = looks_of(given(series), styles)
     ax = axes_for(ax, WIDTH, 36 * len(series) + (90 if references else 66))
@@ -201,15 +206,14 @@ def landscape(
     Raises
     ------
     ValueError
-        If a loss or a path has the wrong shape.
+        If a loss or a path has the wrong shape, or a loss is constant or not finite.
     """
     x, y = np.meshgrid(np.linspace(*xlim, 161), np.linspace(*ylim, 161))
-    heights = {label: np.asarray(loss(x, y), dtype=float) for label, loss in given(losses).items()}
+    heights = {label: _heights(label, loss, x, y) for label, loss in given(losses).items()}
     paths = {label: np.asarray(path, dtype=float) for label, path in (paths or {}).items()}
-    for label, height in heights.items():
-        require(height.shape == x.shape, label, height, f"{x.shape}, like its arguments x and y")
     for label, path in paths.items():
-        require(path.ndim == 2 and path.shape[1] == 2, label, path, "(steps, 2)")
+        fits = path.ndim == 2 and path.shape[1] == 2 and len(path) > 0
+        require(fits, label, path, "(steps, 2), with a step at least")
     looks = looks_of([*heights, *paths], styles)
     if levels is None:
         levels = max(map(np.max, heights.values())) * (np.arange(1, 8) / 7) ** 2
@@ -228,6 +232,17 @@ def landscape(
         _draw_point(ax, label, point)
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, handlelength=2.6)
     return ax.figure
+
+
+def _heights(label: str, loss, x, y) -> np.ndarray:
+    """A loss over the plane, once it has contours."""
+    height = np.asarray(loss(x, y), dtype=float)
+    require(height.shape == x.shape, label, height, f"{x.shape}, like its arguments x and y")
+    if not np.isfinite(height).all():
+        raise ValueError(f"{label!r} is not finite everywhere in xlim and ylim: narrow them, or clip it.")
+    if np.ptp(height) == 0:
+        raise ValueError(f"{label!r} is constant in xlim and ylim, without contours: widen them.")
+    return height
 
 
 def _draw_path(ax, path, label: str, look: Series) -> None:

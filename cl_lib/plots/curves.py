@@ -46,7 +46,8 @@ def lines(
     Raises
     ------
     ValueError
-        If a series does not fit ``x``, or ``log_x`` meets an x that is not positive.
+        If a series has no replica or does not fit ``x``, if ``log_x`` meets an x that is not positive, or a
+        task of ``boundaries`` lies outside ``x``.
     """
     x = np.asarray(x, dtype=float)
     bands = {label: band_of(values, label, len(x)) for label, values in given(series).items()}
@@ -92,7 +93,8 @@ def _mark_tasks(ax, x, boundaries) -> None:
     inside = ends[(ends > x.min()) & (ends < x.max())]
     edges = np.array([x.min(), *inside, x.max()])
     names = list(boundaries) if named else ["task 1", *map(str, range(2, len(edges)))]
-    if len(names) != len(edges) - 1 or (np.diff(edges) <= 0).any():
+    unseen = (ends < x.min()).any() or (ends >= x.max()).sum() > 1  # the last task may end after the last x
+    if unseen or len(names) != len(edges) - 1 or (np.diff(edges) <= 0).any():
         raise ValueError(
             f"boundaries are {boundaries!r}, but must be rising x between {x.min():g} and "
             f"{x.max():g}, one for each task: where it ends."

@@ -102,6 +102,9 @@ def looks_of(labels, styles: Mapping[str, str] | None) -> list[Series]:
         raise ValueError(f"styles ask for {sorted(unknown)}, but the looks are {list(SERIES)}.")
     taken = {SERIES[key] for key in keys if key in SERIES}
     free = cycle(look for look in SERIES.values() if look not in taken)
+    unnamed = [label for label, key in zip(labels, keys, strict=True) if key not in SERIES]
+    if unnamed and len(taken) == len(set(SERIES.values())):
+        raise ValueError(f"no look is left for {unnamed}: draw fewer labels, or name a look in styles.")
     return [SERIES[key] if key in SERIES else next(free) for key in keys]
 
 
@@ -109,11 +112,13 @@ def band_of(values, label: str, n_points: int) -> np.ndarray:
     """Mean, low and high, shape (3, n_points); low and high are NaN for a single replica."""
     if hasattr(values, "low"):
         band = np.array([values.mean, values.low, values.high], dtype=float).reshape(3, -1)
-    elif len(values) and hasattr(values[0], "low"):
+    elif hasattr(next(iter(values), None), "low"):
         band = np.array([(point.mean, point.low, point.high) for point in values]).T
     else:
         replicas = np.asarray(values, dtype=float)
         require(replicas.ndim == 2, label, replicas, "(replicas, points)")
+        if not len(replicas):
+            raise ValueError(f"{label!r} has no replicas: give at least one, or leave the label out.")
         band = np.array([_ends(column) for column in replicas.T]).T
     if band.shape[1] != n_points:
         raise ValueError(f"{label!r} has {band.shape[1]} points, but {n_points} are needed.")
