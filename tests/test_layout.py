@@ -1,8 +1,11 @@
 """The project's files: layout, pins, Makefile and what the README promises."""
 
+import ast
+import importlib.metadata
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -106,6 +109,27 @@ def test_every_requirement_of_the_package_is_pinned_above_its_lower_bound():
         name, lower = requirement.split(">=")
         bound, pin = (tuple(map(int, v.split("."))) for v in (lower, direct[name]))
         assert pin >= bound, requirement
+
+
+def imported(path):
+    """Yield the name of each package that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.split(".")[0]
+
+
+def test_what_the_package_imports_is_among_its_requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    needed, optional = (
+        {need.split(">=")[0] for need in needs}
+        for needs in (project["dependencies"], project["optional-dependencies"]["cluster"])
+    )
+    names = {name for path in (ROOT / "cl_lib").rglob("*.py") for name in imported(path)}
+    provided = importlib.metadata.packages_distributions()
+    others = {provided[name][0] for name in names - sys.stdlib_module_names - {"cl_lib"}}
+    assert others - optional == needed
 
 
 # Commands
