@@ -2,14 +2,19 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _IDX = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
 _IDX += [file.replace("train", "t10k") for file in _IDX]
+_SCRATCH = ".download-"
+_DAY = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,7 @@ def content(name: str, file: str, local: Path | None, progress: bool) -> bytes:
             return _checked(cache / file, source.sha256[file])
         except ValueError as error:  # a damaged copy is replaced, once a good one is there
             failures.append(str(error))
-    _download(source, file, cache, progress, failures)
-    return (cache / file).read_bytes()
+    return _download(source, file, cache, progress, failures)
 
 
 def _checked(path: Path, sha256: str) -> bytes:
@@ -149,8 +153,8 @@ def _checked(path: Path, sha256: str) -> bytes:
     return data
 
 
-def _download(source: Source, file: str, cache: Path, progress: bool, failures: list[str]) -> None:
-    """Put a file, or all files of the archive it is in, into the cache, checked."""
+def _download(source: Source, file: str, cache: Path, progress: bool, failures: list[str]) -> bytes:
+    """Put a file, or all files of the archive it is in, into the cache; return its checked bytes."""
     wanted, known = file, source.sha256[file]
     if source.archive:
         wanted, known = source.archive, source.archive_hash
@@ -158,7 +162,8 @@ def _download(source: Source, file: str, cache: Path, progress: bool, failures: 
     downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**16)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=cache)
+        _sweep(cache)
+        scratch = tempfile.TemporaryDirectory(dir=cache, prefix=_SCRATCH)
     except OSError as error:
         raise OSError(
             f"cannot write to the cache folder {cache} ({error}). Set CL_LIB_CACHE to a folder "
@@ -168,7 +173,7 @@ def _download(source: Source, file: str, cache: Path, progress: bool, failures: 
         for address in source.addresses:
             try:
                 paths = pooch.retrieve(address + wanted, known, wanted, folder, _unpacker(source), downloader)
-                return _install(source, [paths] if isinstance(paths, str) else paths, cache)
+                return _install(source, [paths] if isinstance(paths, str) else paths, cache)[file]
             except (OSError, ValueError) as error:  # requests' errors are OSErrors
                 failures.append(f"{address + wanted}: {error}")
     raise OSError(
@@ -186,10 +191,20 @@ def _unpacker(source: Source) -> Callable | None:
     return kind(members=[source.prefix + file for file in source.files])
 
 
-def _install(source: Source, paths: list[str], cache: Path) -> None:
-    """Put checked files into the cache; renaming within a file system is atomic."""
+def _sweep(cache: Path) -> None:
+    """Delete what killed downloads have left; a younger folder may belong to one that runs."""
+    for folder in cache.glob(f"{_SCRATCH}*"):
+        with suppress(FileNotFoundError):  # another process sweeps too
+            if time.time() - folder.stat().st_mtime > _DAY:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _install(source: Source, paths: list[str], cache: Path) -> dict[str, bytes]:
+    """Put checked files into the cache, and return them; renaming within a file system is atomic."""
+    contents = {}
     for path in map(Path, paths):
-        data = _checked(path, source.sha256[path.name])
+        data = contents[path.name] = _checked(path, source.sha256[path.name])
         path.unlink()  # written anew, as downloads can be read by their owner only
         path.write_bytes(data)
         path.replace(cache / path.name)
+    return contents

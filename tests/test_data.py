@@ -14,6 +14,7 @@ import string
 import struct
 import tarfile
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -301,13 +302,31 @@ def test_interrupted_download_leaves_no_file(offer, cache, monkeypatch):
 
     def interrupted(self, url, output_file, pooch):
         Path(output_file).write_bytes(b"the first half")
-        assert stored(cache) != []
+        [folder] = (cache / "mnist").iterdir()
+        assert folder.name.startswith(".download-")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load("mnist")
     assert stored(cache) == [] and list((cache / "mnist").iterdir()) == []
+
+
+def test_what_was_checked_is_what_is_used(offer, cache, monkeypatch):
+    offer("mnist", idx_files(IDX))
+    monkeypatch.setattr(Path, "replace", lambda path, target: target.write_bytes(b"not this"))
+    assert_is_small_mnist(load("mnist"))
+
+
+def test_what_a_killed_download_left_is_swept_away_after_a_day(offer, cache):
+    offer("mnist", idx_files(IDX))
+    old, young, other = (cache / "mnist" / name for name in (".download-old", ".download-new", "other"))
+    for folder, hours in ((old, 25), (young, 23), (other, 25)):
+        put(folder, {"part": b"the first half"})
+        past = time.time() - 3600 * hours
+        os.utime(folder, (past, past))
+    load("mnist")
+    assert {path for path in (cache / "mnist").iterdir() if path.is_dir()} == {young, other}
 
 
 def test_offline(offer, server, cache):
