@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 
 import check_site
 import pytest
@@ -161,6 +162,25 @@ sys.path = [path for path in sys.path if not path.endswith("_ext")]
 get_final_config(user_yaml=Path(sys.argv[1]), cli_config={"latex_individualpages": False})
 import execution_key, offline_mathjax, recall_warnings
 """
+
+
+# What is copied into the site
+
+
+def test_mathjax_is_copied_again_where_a_copy_is_cut_or_outdated(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    import offline_mathjax
+
+    app = types.SimpleNamespace(builder=types.SimpleNamespace(format="html"), outdir=str(tmp_path))
+    offline_mathjax._copy_mathjax(app)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    cut, outdated, *_ = whole = sorted(files)
+    cut.write_bytes(files[cut][:100])
+    outdated.write_bytes(bytes(len(files[outdated])))
+    times = {path: path.stat().st_mtime_ns for path in whole[2:]}
+    offline_mathjax._copy_mathjax(app)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
 # What fails a build

@@ -4,6 +4,7 @@ The PyPI package sphinx-mathjax-offline carries all of MathJax, 24 MB. Used as a
 would copy all of it into the site; here only what a browser may ask for is copied, about 2 MB.
 """
 
+import filecmp
 import importlib.metadata
 import shutil
 from pathlib import Path
@@ -20,9 +21,11 @@ def _copy_mathjax(app):
     target = Path(app.outdir) / "_static" / "mathjax"
     for file in (file for part in PARTS for file in source.glob(part)):
         copy = target / file.relative_to(source)
-        if not copy.exists():
+        if not (copy.exists() and filecmp.cmp(file, copy)):  # the same size and time, or the same content
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+            part = copy.with_name(f"{copy.name}.part")
+            shutil.copy2(file, part)
+            part.replace(copy)
 
 
 def setup(app):
