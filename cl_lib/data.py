@@ -104,13 +104,21 @@ class Dataset:
     classes: tuple[str, ...]
 
 
-@lru_cache
 def digests(name: str) -> dict[str, str]:
-    """SHA-256 of the files of a data set; of the pixels for digits, which comes without files."""
+    """SHA-256 of what a data set is made of.
+
+    Of each of its files, as they are offered; of digits, which comes without files, the levels of the
+    training images (the bytes of ``load(name).train.x``), without their labels and the other parts.
+    """
     if name in SOURCES:
         source = SOURCES[name]
         return {file: source.sha256[file] for file in source.files}
-    return {"pixels": hashlib.sha256(load(name).train.x.numpy().tobytes()).hexdigest()}
+    return {"pixels": _training_pixels(name)}
+
+
+@lru_cache
+def _training_pixels(name: str) -> str:
+    return hashlib.sha256(load(name).train.x.numpy().tobytes()).hexdigest()
 
 
 def load(

@@ -52,7 +52,7 @@ def _run(manifest: dict) -> str:
 
 def published(row: dict) -> str:
     """The number of a row as it is printed; of a finding without a number, its sign."""
-    return "> 0" if row["paper"] is None else f"{row['paper']:.3f}"
+    return "> 0" if row["paper"] is None else f"{row['paper']:z.3f}"  # no -0.000
 
 
 def table(root: Path | None = None) -> str:

@@ -246,6 +246,19 @@ def test_split_of_digits_never_changes():
     assert sha256(indices.tobytes()) == expected
 
 
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_digests_may_be_changed_by_who_asked_for_them(name):
+    found = data.digests(name)
+    expected = dict(found)
+    found.clear()
+    assert data.digests(name) == expected != {}
+
+
+def test_the_digest_of_digits_is_that_of_its_training_images():
+    pixels = sha256(load("digits").train.x.numpy().tobytes())
+    assert data.digests("digits") == {"pixels": pixels}
+
+
 # Downloads
 
 

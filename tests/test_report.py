@@ -98,6 +98,7 @@ def test_a_finding_without_a_number_asks_which_is_ahead(low, high, verdict):
     )
     assert ahead.verdict(number(low, (low + high) / 2, high)) == verdict
     assert report.published({"paper": None}) == "> 0" and report.published({"paper": 1 / 3}) == "0.333"
+    assert report.published({"paper": -0.0002}) == "0.000"
 
 
 @pytest.mark.parametrize(
