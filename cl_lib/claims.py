@@ -9,7 +9,7 @@ from cl_lib import metrics
 from cl_lib.metrics import Interval
 
 OUR_BAR = "our own target; we found no number of {}"
-VERDICTS = ("reproduced", "partly", "not", "above", "not run")
+VERDICTS = ("reached", "partly", "not", "above", "not run")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Claim:
     """A number that somebody published, and where ours stands in a manifest.
 
     ``ours`` takes the manifest's ``methods``. ``at_most`` is for numbers
-    that are failures, which are reproduced by being as low. ``source`` is a key of the bibliography.
+    that are failures, which are reached by being as low. ``source`` is a key of the bibliography.
     ``difference`` is for those of two accuracies, of which ``paper`` may be ``None``: the finding that one
     is ahead, where no number could be read.
     """
@@ -43,35 +43,36 @@ class Claim:
         return f"{self.group}: {self.what}"
 
     def verdict(self, found: Interval) -> str:
-        """``reproduced`` where the interval reaches the number or lies above, ``partly`` up to 0.05 below.
+        """``reached`` where the interval reaches the number or lies above, ``partly`` up to 0.05 below.
 
-        ``above`` where all of the interval is more than five points better, hardly the same experiment.
+        ``above`` where all of the interval is more than five points better, hardly the same experiment; a
+        failure, of which the interval may lie below, is never above.
 
-        A difference with a number is ``reproduced`` where the interval holds the number, ``partly`` where it
+        A difference with a number is ``reached`` where the interval holds the number, ``partly`` where it
         only lies on the same side of 0, and ``not`` otherwise.
 
-        A target of our own is ``reproduced`` where the mean reaches it, ``partly`` up to 0.05 below, and
+        A target of our own is ``reached`` where the mean reaches it, ``partly`` up to 0.05 below, and
         ``not`` where the interval reaches 0, which only that of a gain does. A finding without a number is
-        ``reproduced`` where the interval lies above 0, ``not`` where it lies below, ``partly`` in between.
+        ``reached`` where the interval lies above 0, ``not`` where it lies below, ``partly`` in between.
 
         All numbers, and what lies between them, are compared with three decimals, as they are printed.
         """
         low, mean, high = (round(value, 3) for value in (found.low, found.mean, found.high))
         if self.paper is None:
-            return "reproduced" if low > 0 else "not" if high < 0 else "partly"
+            return "reached" if low > 0 else "not" if high < 0 else "partly"
         paper = round(self.paper, 3)
         if self.own:
             missed = round(paper - mean, 3)
-            reached = "reproduced" if missed <= 0 else "partly"
-            return reached if low > 0 and missed <= 0.05 else "not"
+            near = "reached" if missed <= 0 else "partly"
+            return near if low > 0 and missed <= 0.05 else "not"
         if self.difference:
             same_side = low > 0 if self.paper > 0 else high < 0
-            return "reproduced" if low <= paper <= high else "partly" if same_side else "not"
+            return "reached" if low <= paper <= high else "partly" if same_side else "not"
         if not self.at_most and round(low - paper, 3) > 0.05:
             return "above"
         gap = round(low - paper if self.at_most else paper - high, 3)
         if gap <= 0:
-            return "reproduced"
+            return "reached"
         return "partly" if gap <= 0.05 else "not"
 
 

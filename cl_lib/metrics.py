@@ -21,7 +21,7 @@ class Interval:
     level: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:z.3f} [{self.low:z.3f}, {self.high:z.3f}]"  # no -0.000
 
 
 def average_accuracy(matrix) -> np.ndarray:
