@@ -246,7 +246,15 @@ def _general_sums(model, params, x, y, directions, power, outputs) -> dict[str, 
         for few, own in zip(
             x.split(64), vectors.split(64), strict=True
         ):  # 64 copies of the gradient at a time
-            for name, value in vmap(one_sample)(few, own).items():
+            try:
+                gradients = vmap(one_sample)(few, own)
+            except RuntimeError as error:
+                raise ValueError(
+                    "model: the gradient of a single sample cannot be taken by torch.func.vmap "
+                    f"({str(error).splitlines()[0]}). Write its forward without .item(), without branches on "
+                    "the data, and without autograd functions that have no vmap rule."
+                ) from error
+            for name, value in gradients.items():
                 total[name] = total[name] + value.sum(0)
     return total
 

@@ -30,7 +30,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations
+from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations, training
 from cl_lib.importance import FISHER_KINDS
 from cl_lib.methods import IneffectivePenalty, Quadratic, UnstablePenalty, merge, penalty, quadratic, single
 from cl_lib.methods.ewc import ANCHORS
@@ -132,6 +132,24 @@ def test_state_is_measured_on_the_task_and_does_not_alias(make):
             continue  # drawn labels: tests of importance
         assert distance(replica(state.importance, r), expected) < 1e-10
         assert distance(replica(state.centre, r), weights_of(model)) < 1e-15
+
+
+class Branching(nn.Module):
+    """A network that reads its data: it trains, but vmap does not follow it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum().item() < 1e9 else x[:, :3]
+
+
+def test_what_cannot_be_measured_fails_before_training(monkeypatch):
+    assert short(build=Branching).accuracy.shape == (1, 2, 2)
+    monkeypatch.setattr(training._Trainer, "_train_step", lambda *_: pytest.fail("training had begun"))
+    with pytest.raises(ValueError, match=r"gradient of a single sample .* without \.item\(\)"):
+        short(EWC(1.0), build=Branching)
 
 
 def test_fisher_of_some_samples_is_that_of_these():

@@ -9,7 +9,7 @@ from cl_lib.checks import is_count
 from cl_lib.importance import FISHER_KINDS, population_fisher
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
-from cl_lib.population import Population
+from cl_lib.population import Params, Population
 from cl_lib.tasks import Task, some
 
 ANCHORS = ("separate", "latest")
@@ -67,20 +67,29 @@ class EWC(QuadraticMethod):
                 f"samples is {self.samples!r}, but must be a whole number, 1 or more, or None for all."
             )
 
+    def begin_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic | None:
+        """Measure on two samples of the first task: what cannot be measured fails before training."""
+        if state is None:
+            self._importance(population, task, 2)
+        return state
+
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Measure the Fisher on the task just learned and add it to the penalty."""
-        x, y = some(task.train, self.samples)
-        importance = population_fisher(
-            population.network,
-            population.params,
-            x,
-            y,
-            kind=self.fisher,
-            outputs=task.outputs,
-            sources=[s for _ in range(population.n_strengths) for s in population.sources(0)],
-        )
+        importance = self._importance(population, task)
         if self.anchors == "separate":
             merged = quadratic.merge(state, quadratic.single(importance, population.params))
         else:
             merged = quadratic.accumulate(state, importance, population.params)
         return merged.scaled(self.gamma) if self.gamma < 1 else merged
+
+    def _importance(self, population: Population, task: Task, n: int | None = None) -> Params:
+        x, y = some(task.train, self.samples)
+        return population_fisher(
+            population.network,
+            population.params,
+            x[:n],
+            y[:n],
+            kind=self.fisher,
+            outputs=task.outputs,
+            sources=[s for _ in range(population.n_strengths) for s in population.sources(0)],
+        )
