@@ -97,18 +97,24 @@ def _selfless(own, lam, *, regulariser: type[Method], protector: Callable[..., M
     return combine(regulariser(own), protector(lam))
 
 
+def without_memory() -> tuple[Contender, ...]:
+    """Plain training and EWC, whose memory units would be trained along, as biases that know their task."""
+    return (
+        Contender("plain", Finetune, network=mlp),
+        Contender("EWC", ewc, powers(*(10.0**k for k in range(10))), twin=(1e4,), network=mlp),
+    )
+
+
 def memory_methods(steps, lams) -> tuple[Contender, ...]:
     """Memory units with EWC, each part alone, and two other directions (ablations).
 
-    ``steps`` are the lengths of a signed step, ``lams`` the strengths of EWC beside it. Plain training and
-    EWC have no memory units: theirs would be trained along, as biases that know their task.
+    ``steps`` are the lengths of a signed step, ``lams`` the strengths of EWC beside it.
     """
     signed = {"grid": pairs(steps, lams), "twin": (0.1, 1e5)}
     along = {"grid": pairs((0.5, 2.0, 8.0, 30.0), lams), "twin": (30.0, 1e5)}
 
     return (
-        Contender("plain", Finetune, network=mlp),
-        Contender("EWC", ewc, powers(*(10.0**k for k in range(10))), twin=(1e4,), network=mlp),
+        *without_memory(),
         Contender("AD alone", AdversarialMemory, powers(0.01, 0.03, 0.1, 0.3, 1), twin=(0.1,)),
         Contender("AD + EWC", partial(_memory, direction="adversarial"), **signed),
         Contender("random + EWC", partial(_memory, direction="random"), **signed),
