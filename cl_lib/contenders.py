@@ -161,7 +161,7 @@ def neighbourhoods() -> tuple[Contender, ...]:
 
     A near neighbourhood has fewer pairs than a far one, so its strengths are larger.
     """
-    protect = (0.003, 0.01, 0.03)
+    protect = (0.01, 0.03)
     grids = {
         24: (3e-4, 1e-3, 3e-3, 1e-2),
         12: (1.5e-4, 5e-4, 1.5e-3, 5e-3),
@@ -171,10 +171,9 @@ def neighbourhoods() -> tuple[Contender, ...]:
     lines = []
     for near, everywhere in ((SLNI, SNI), (SLNID, SNID)):
         for part, strengths in grids.items():
-            name, method = f"{near.__name__}, 1/{part}", partial(near, width=1 / part)
-            lines.append(_beside_mas(name, method, strengths, protect, twin=(strengths[2], 0.01)))
-        spread = (3e-5, 1e-4, 3e-4, 1e-3)
-        lines.append(_beside_mas(everywhere.__name__, everywhere, spread, protect, twin=(spread[2], 0.01)))
+            name = f"{near.__name__}, 1/{part}"
+            lines.append(_beside_mas(name, partial(near, width=1 / part), strengths, protect))
+        lines.append(_beside_mas(everywhere.__name__, everywhere, (3e-5, 1e-4, 3e-4, 1e-3), protect))
     return tuple(lines)
 
 
