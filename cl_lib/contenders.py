@@ -98,7 +98,7 @@ def _selfless(own, lam, *, regulariser: type[Method], protector: Callable[..., M
 
 
 def without_memory() -> tuple[Contender, ...]:
-    """Plain training and EWC, whose memory units would be trained along, as biases that know their task."""
+    """Plain training and EWC, on networks without memory units: these would know the task."""
     return (
         Contender("plain", Finetune, network=mlp),
         Contender("EWC", ewc, powers(*(10.0**k for k in range(10))), twin=(1e4,), network=mlp),

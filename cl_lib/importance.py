@@ -5,7 +5,8 @@ depend on how the samples are batched; :mod:`cl_lib.per_sample` computes it, and
 what needs no gradient.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -80,11 +81,15 @@ def fisher(
     Kirkpatrick et al. (2017); the estimators are those of van de Ven (2025).
     """
     params = {name: p.detach()[None] for name, p in model.named_parameters()}
-    source = torch.Generator().manual_seed(seed)
+    draw = partial(_uniform, seed=seed)
     result = population_fisher(
-        model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, sources=[source]
+        model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, draw=draw
     )
     return {name: value[0] for name, value in result.items()}
+
+
+def _uniform(n: int, seed: int = 0) -> Tensor:
+    return torch.rand(n, generator=torch.Generator().manual_seed(seed))
 
 
 def population_fisher(
@@ -96,18 +101,21 @@ def population_fisher(
     kind: str = "exact",
     outputs: tuple[int, int] | None = None,
     batch_size: int | None = None,
-    sources: Sequence[torch.Generator] = (),
+    draw: Callable[[int], Tensor] = _uniform,
 ) -> dict[str, Tensor]:
     """:func:`fisher` for R replicas at once: ``params`` and the result are stacked, ``(R, ...)``.
 
-    ``sources`` are what the labels of each replica are drawn from (``sampled`` only).
+    ``draw`` gives, for n samples, the uniform numbers by which labels are drawn (``sampled`` only), of shape
+    ``(R, n)``, or ``(n,)`` for all replicas alike.
     """
     _check_fisher(kind, x, y, batch_size)
     if kind == "batched":
         return _batched_fisher(model, params, x, y.long(), outputs, batch_size or 128)
     options = {"power": 2, "outputs": outputs}
     if kind == "sampled":
-        return _sampled_fisher(model, params, x, sources, options | {"chunk": batch_size or CHUNK})
+        return _sampled_fisher(
+            model, params, x, draw(len(x)).to(x.device), options | {"chunk": batch_size or CHUNK}
+        )
     options["chunk"] = batch_size or max(1, CHUNK // len(next(iter(params.values()))))
     if kind == "exact":
         return per_sample_mean(model, params, x, None, _all_labels, **options)
@@ -201,13 +209,12 @@ def _probability_norm(logits: Tensor, _: Tensor | None) -> Iterator[Tensor]:
     yield 2 * p * (p - (p**2).sum(-1, keepdim=True))
 
 
-def _sampled_fisher(model, params, x, sources, options) -> dict[str, Tensor]:
+def _sampled_fisher(model, params, x, uniform, options) -> dict[str, Tensor]:
     """One replica after the other, since each has labels of its own."""
     found = []
-    for r, source in enumerate(sources):
+    for r, own in enumerate(uniform.expand(len(next(iter(params.values()))), -1)):
         one = {name: p[r : r + 1] for name, p in params.items()}
-        uniform = torch.rand(len(x), generator=source).to(x.device)
-        found.append(per_sample_mean(model, one, x, uniform, _drawn_label, **options))
+        found.append(per_sample_mean(model, one, x, own, _drawn_label, **options))
     return {name: torch.cat([one[name] for one in found]) for name in params}
 
 

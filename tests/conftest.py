@@ -1,7 +1,6 @@
 """What several test files share: the built book, a browser and other programs."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks; and the cores are for other test files
 sys.path.insert(0, str(ROOT / "tools"))
 
-from browsers import BROWSERS  # noqa: E402
+from browsers import BROWSERS, first_installed  # noqa: E402
 
 
 def skip_or_fail(reason):
@@ -34,8 +33,7 @@ def skip_or_fail(reason):
 
 def program(*names):
     """Return the path of the first program found; without one skip or fail."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    return found or skip_or_fail(f"none of these programs is installed: {', '.join(names)}")
+    return first_installed(*names) or skip_or_fail(f"none of these programs is installed: {', '.join(names)}")
 
 
 def jupyter_book(*arguments, folder=ROOT):

@@ -332,8 +332,11 @@ def test_a_population_is_its_replicas(name, kind):
     models, (x, y) = [build(name, seed) for seed in range(3)], samples(30)
     params, _ = torch.func.stack_module_state(models)
     params = {key: p.detach() for key, p in params.items()}
-    sources = [torch.Generator().manual_seed(seed) for seed in range(3)]
-    together = population_fisher(models[0], params, x, y, kind=kind, batch_size=8, sources=sources)
+
+    def draw(n):
+        return torch.stack([torch.rand(n, generator=torch.Generator().manual_seed(s)) for s in range(3)])
+
+    together = population_fisher(models[0], params, x, y, kind=kind, batch_size=8, draw=draw)
     for r, model in enumerate(models):
         alone = fisher(model, x, y, kind=kind, batch_size=8, seed=r)
         assert distance(replica(together, r), alone) < 1e-12

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import yaml
-from browsers import browser_path
+from browsers import BROWSERS, first_installed
 from PIL import Image
 from plain_markdown import PARSER, directives
 from pybtex.database import parse_file
@@ -119,7 +119,7 @@ class Book:
 
 def draw(svg, png):
     """Draw a picture that follows the page's colours as a PNG on white, twice its size on a page."""
-    browser = browser_path()
+    browser = first_installed(*BROWSERS)
     if browser is None:
         raise FileNotFoundError(NO_BROWSER.format("a widget", png.name))
     from playwright.sync_api import sync_playwright

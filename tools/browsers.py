@@ -5,6 +5,6 @@ import shutil
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def browser_path():
-    """Return the path of the first browser found, or None."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
+def first_installed(*names):
+    """Return the path of the first program found, or None."""
+    return next(filter(None, map(shutil.which, names)), None)

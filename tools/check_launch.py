@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import nbformat
-from browsers import browser_path
+from browsers import BROWSERS, first_installed
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -173,7 +173,9 @@ def open_and_run(url, notebook):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(
+            executable_path=first_installed(*BROWSERS), args=["--no-sandbox"]
+        )
         page = chromium.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(120_000)
         page.goto(url)

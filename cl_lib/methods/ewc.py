@@ -5,10 +5,12 @@ r"""Elastic weight consolidation: the importance of a weight is its Fisher infor
 
 from dataclasses import dataclass
 
+import torch
+
 from cl_lib.checks import is_count
 from cl_lib.importance import FISHER_KINDS, population_fisher
 from cl_lib.methods import quadratic
-from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
+from cl_lib.methods.quadratic import MeasuredMethod, Quadratic
 from cl_lib.population import Params, Population
 from cl_lib.tasks import Task, some
 
@@ -16,7 +18,7 @@ ANCHORS = ("separate", "latest")
 
 
 @dataclass(frozen=True)
-class EWC(QuadraticMethod):
+class EWC(MeasuredMethod):
     r"""Elastic weight consolidation (Kirkpatrick et al., 2017, Eq. 3).
 
     Parameters
@@ -67,12 +69,6 @@ class EWC(QuadraticMethod):
                 f"samples is {self.samples!r}, but must be a whole number, 1 or more, or None for all."
             )
 
-    def begin_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic | None:
-        """Measure on two samples of the first task: what cannot be measured fails before training."""
-        if state is None:
-            self._importance(population, task, 2)
-        return state
-
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Measure the Fisher on the task just learned and add it to the penalty."""
         importance = self._importance(population, task)
@@ -91,5 +87,5 @@ class EWC(QuadraticMethod):
             y[:n],
             kind=self.fisher,
             outputs=task.outputs,
-            sources=[s for _ in range(population.n_strengths) for s in population.sources(0)],
+            draw=lambda n: population.drawn(lambda s: torch.rand(n, generator=s), population.sources(0)),
         )

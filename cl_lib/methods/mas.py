@@ -12,7 +12,7 @@ from torch import Tensor
 from cl_lib.checks import check_tensor
 from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods import quadratic
-from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
+from cl_lib.methods.quadratic import MeasuredMethod, Quadratic
 from cl_lib.population import Params, Population
 from cl_lib.tasks import Task
 
@@ -25,7 +25,7 @@ def training_inputs(task: Task) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MAS(QuadraticMethod):
+class MAS(MeasuredMethod):
     r"""Memory aware synapses (Aljundi et al., 2018, Eq. 4).
 
     Importances of all tasks are summed, the anchor is the latest solution.
@@ -75,12 +75,6 @@ class MAS(QuadraticMethod):
                 f"inputs is a {type(self.inputs).__name__}, but must be a function of the task; for a fixed "
                 "tensor x write inputs=lambda task: x."
             )
-
-    def begin_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic | None:
-        """Measure on two inputs of the first task: what cannot be measured fails before training."""
-        if state is None:
-            self._importance(population, task, 2)
-        return state
 
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Measure the importance on the task just learned and move the anchor."""

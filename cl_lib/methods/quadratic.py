@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cl_lib.methods.base import Method, StepSize, Strength, check_strength
 from cl_lib.population import Params, Population
+from cl_lib.tasks import Task
 
 STEPS = ("implicit", "gradient")
 
@@ -182,6 +183,21 @@ class QuadraticMethod(Method):
 
     def _curvature(self, importance: Tensor, population: Population) -> Tensor:
         return like(self.factor * population.per_replica(self.strength), importance) * importance
+
+
+@dataclass(frozen=True)
+class MeasuredMethod(QuadraticMethod):
+    """A quadratic penalty whose importance is measured on the data of each task, by ``_importance``."""
+
+    def begin_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic | None:
+        """Measure on two samples of the first task: what cannot be measured fails before training."""
+        if state is None:
+            self._importance(population, task, 2)
+        return state
+
+    def _importance(self, population: Population, task: Task, n: int | None = None) -> Params:
+        """What matters to a task, measured on its first ``n`` samples."""
+        raise NotImplementedError
 
 
 def _replica_sums(stacked: Tensor) -> Tensor:
