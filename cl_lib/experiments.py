@@ -105,7 +105,6 @@ def _disjoint(
     n_train: int | None = None,
     seeds: int = 10,
     epochs: tuple[int, int] = (5, 3),
-    search_seeds: int = 3,
 ) -> Experiment:
     """Tasks that share their outputs, with memory units; ``epochs`` are those of "full" and "cpu"."""
     return Experiment(
@@ -116,7 +115,7 @@ def _disjoint(
         network=memory_mlp,
         contenders=contenders,
         budgets=_budgets(
-            Budget(seeds, search_seeds, epochs[0], batch_size=128, n_train=None, n_test=None, width=300),
+            Budget(seeds, 5, epochs[0], batch_size=128, n_train=None, n_test=None, width=300),
             Budget(10, 3, epochs[1], batch_size=64, n_train=n_train, n_test=None, width=200, chunk=27),
         ),
         training={**_SGD, "lr": 0.05},
@@ -210,7 +209,6 @@ EXPERIMENTS = {
             three_groups,
             memory_methods((0.003, 0.01, 0.03, 0.1, 0.3), (1e3, 1e4, 1e5, 1e6, 1e7, 1e8)),
             seeds=30,
-            search_seeds=5,
         ),
         _disjoint(
             "disjoint-mnist-long",
