@@ -17,11 +17,13 @@ SOURCES = {page: (BOOK / f"{page}.md").read_text("utf8") for page in PAGES}
 CHAPTERS = ["forgetting", "ewc", "long_term_memory", "mas", "slnid", "comparison"]
 TABLES = ["reproducing", "status"]  # folded cells that print a table each
 MEDIAN_LINES, MAX_LINES = 6, 25
+MAX_WORDS = 2500  # before the exercises
 ALT_LENGTHS = range(40, 251)
 
 FENCE = re.compile(r"^(`{3,})([^`\n]*)\n(.*?)^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
 CELL_OPTIONS = re.compile(r"\A\s*(?:---\n.*?^---\n|(?::[^\n]*\n)+)", re.MULTILINE | re.DOTALL)
 NOT_PROSE = re.compile(r"\A---\n.*?^---\n|\$\$.*?\$\$|\$[^$]+?\$|`[^`]+`", re.MULTILINE | re.DOTALL)
+FOLDED = re.compile(r"^(:{3,})\{[^\n]*\n:class: dropdown\n.*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 # The level of an interval is a choice, not a result.
 PERCENTAGE = re.compile(r"\d\s*(?:%|per ?cent\b)(?!\W+(?:\w+\W+)?(?:confidence|intervals?)\b)")
 
@@ -34,6 +36,13 @@ def code_cells(text):
     bodies = [body for _, info, body in FENCE.findall(text) if info.startswith("{code-cell}")]
     bodies = [CELL_OPTIONS.sub("", body) for body in bodies]
     return [sum(bool(line.strip()) for line in body.splitlines()) for body in bodies]
+
+
+def words_of_prose(text):
+    """Return how many words a reader meets before the exercises, without cells, formulas, tables, answers."""
+    text = FOLDED.sub("", FENCE.sub("", text.split("\n## Exercises")[0]))
+    text = re.sub(r"\A---\n.*?^---\n|\$\$.*?\$\$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return sum(len(line.split()) for line in text.splitlines() if not line.startswith(("|", ":")))
 
 
 def typed_percentages(text):
@@ -64,6 +73,11 @@ def test_code_cells_are_short(page):
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_is_short_enough_to_be_read(page):
+    assert words_of_prose(SOURCES[page]) <= MAX_WORDS
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
 def test_percentages_in_prose_are_computed_or_cited(page):
     assert typed_percentages(SOURCES[page]) == []
 
@@ -86,6 +100,11 @@ def test_the_source_checks_can_fail():
     cell = "```{code-cell} python\n---\ntags: [a]\n---\nx = 1\n\ny = 2\n```\n"
     cells = cell + "````{code-cell} python\n:tags: [a]\n:b: c\n\n\nz\n````\n```python\nq\n```\n"
     assert code_cells(cells) == [2, 1]
+
+    folded = ":::{admonition} Answer\n:class: dropdown\n\nfour five\n:::\n"
+    card = ":::{admonition} Before\n:class: card\n\nsix seven\n:::\n"
+    page = f"---\na: b\n---\n# One\n\ntwo $three$\n\n$$\nx y\n$$ (label)\n\n| z |\n{cell}{folded}{card}"
+    assert words_of_prose(f"{page}\n## Exercises\n\neight") == 7  # "#" and "(label)" are two of them
 
     assert typed_percentages("It keeps 90% of it.\n\nOther text.") == ["It keeps 90% of it."]
     assert typed_percentages("It keeps 90 percent.") and typed_percentages("and 9 per cent")
