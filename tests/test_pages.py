@@ -22,7 +22,8 @@ ALT_LENGTHS = range(40, 251)
 
 FENCE = re.compile(r"^(`{3,})([^`\n]*)\n(.*?)^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
 CELL_OPTIONS = re.compile(r"\A\s*(?:---\n.*?^---\n|(?::[^\n]*\n)+)", re.MULTILINE | re.DOTALL)
-NOT_PROSE = re.compile(r"\A---\n.*?^---\n|\$\$.*?\$\$|\$[^$]+?\$|`[^`]+`", re.MULTILINE | re.DOTALL)
+HEAD_OR_FORMULA = r"\A---\n.*?^---\n|\$\$.*?\$\$"
+NOT_PROSE = re.compile(rf"{HEAD_OR_FORMULA}|\$[^$]+?\$|`[^`]+`", re.MULTILINE | re.DOTALL)
 FOLDED = re.compile(r"^(:{3,})\{[^\n]*\n:class: dropdown\n.*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 # The level of an interval is a choice, not a result.
 PERCENTAGE = re.compile(r"\d\s*(?:%|per ?cent\b)(?!\W+(?:\w+\W+)?(?:confidence|intervals?)\b)")
@@ -41,7 +42,7 @@ def code_cells(text):
 def words_of_prose(text):
     """Return how many words a reader meets before the exercises, without cells, formulas, tables, answers."""
     text = FOLDED.sub("", FENCE.sub("", text.split("\n## Exercises")[0]))
-    text = re.sub(r"\A---\n.*?^---\n|\$\$.*?\$\$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(HEAD_OR_FORMULA, "", text, flags=re.MULTILINE | re.DOTALL)
     return sum(len(line.split()) for line in text.splitlines() if not line.startswith(("|", ":")))
 
 
