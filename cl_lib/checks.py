@@ -1,7 +1,9 @@
 """What importance cannot be measured on is refused before any work, and what came out is looked at."""
 
+from collections.abc import Callable
 from numbers import Integral
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -51,15 +53,63 @@ def check_no_batch_statistics(model: nn.Module) -> None:
             )
 
 
-def check_outputs(model, params, sample, y, outputs) -> None:
+def own_params(model: nn.Module) -> dict[str, Tensor]:
+    """The model's weights as those of a single replica, ``(1, ...)``."""
+    params = {name: p.detach()[None] for name, p in model.named_parameters()}
+    if not params:
+        raise ValueError("model has no weights, so there is nothing that importance could be measured of.")
+    return params
+
+
+def check_logits(found: object) -> None:
+    """Refuse a model whose forward returns anything but a tensor."""
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"model returns a {type(found).__name__}, but must return its logits alone, a tensor (N, K)."
+        )
+
+
+def check_no_mixing(forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Refuse a model that gives a sample other logits beside others than alone.
+
+    ``forward`` gives ``(..., N, K)``; one that draws random numbers is not judged.
+    """
+    together = forward(x)
+    if not torch.equal(together, forward(x)):
+        return
+    try:
+        alone = [forward(sample) for sample in x.split(1)]
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"model fails on a batch of one sample ({str(error).splitlines()[0]}): write its forward for "
+            "any number of samples."
+        ) from error
+    if alone[0].shape != together[..., :1, :].shape:
+        raise ValueError(
+            f"model fails on a batch of one sample: its output has shape {tuple(alone[0].shape)} there, but "
+            f"{tuple(together.shape)} for {len(x)} samples. Is there a squeeze() in its forward?"
+        )
+    rounding = torch.finfo(together.dtype).eps ** 0.5
+    near = {"rtol": rounding, "atol": rounding * float(together.abs().max())}
+    if not torch.allclose(torch.cat(alone, dim=-2), together, **near):
+        raise ValueError(
+            "model gives a sample other logits alone than beside others: it mixes the samples of a batch, so "
+            "that no sample has a loss of its own. The first axis must be that of the samples throughout "
+            "(is batch_first=True missing?), and statistics must not be taken over it."
+        )
+
+
+def check_outputs(model, params, x, y, outputs) -> None:
     """Refuse outputs that the model lacks, and labels outside of them."""
     first_replica = {name: p[0] for name, p in params.items()}
-    logits = functional_call(model, first_replica, (sample,))
+    logits = functional_call(model, first_replica, (x,))
+    check_logits(logits)
     if logits.ndim != 2:
         raise ValueError(
-            f"model gives outputs of shape {tuple(logits.shape)} for one sample, but must give (N, K): a row "
-            "of K logits for each."
+            f"model gives outputs of shape {tuple(logits.shape)} for {len(x)} samples, but must give "
+            "(N, K): a row of K logits for each."
         )
+    check_no_mixing(lambda few: functional_call(model, first_replica, (few,)), x)
     n_outputs = logits.shape[-1]
     first, stop = outputs or (0, n_outputs)
     if not 0 <= first < stop <= n_outputs:

@@ -68,6 +68,11 @@ class Contender:
     ``method`` takes one argument for each strength, a tuple that is trained side by side. ``twin`` is the
     point of its twin (default: the middle of the grid); a grid that grows on one side keeps its old one.
     ``training`` and ``network`` are for what is trained otherwise than the experiment says.
+
+    Raises
+    ------
+    ValueError
+        For a grid whose points are not all tuples of as many numbers: none, one or two.
     """
 
     name: str
@@ -77,6 +82,14 @@ class Contender:
     twin: Point | None = None
     training: Mapping[str, float | str | bool] = field(default_factory=dict)
     network: Callable[[Stream, int], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {len(point) if isinstance(point, tuple) else -1 for point in self.grid}
+        if len(sizes) != 1 or not sizes <= {0, 1, 2}:
+            raise ValueError(
+                f"grid of {self.name!r} is {self.grid!r}, but must hold tuples of one length, with the one "
+                "or two strengths that method takes; powers(...) and pairs(...) make such grids."
+            )
 
     def build(self, points: tuple[Point, ...]) -> Method:
         """The method with the strengths of all points side by side."""
@@ -103,6 +116,11 @@ class Experiment:
         (run, stream) -> arrays to keep, replicas on their first axis.
     curve_every : int, optional
         Keep accuracy within the tasks every so many steps (final runs only).
+
+    Raises
+    ------
+    ValueError
+        If two contenders have one name, or a profile has no budget.
     """
 
     name: str
@@ -115,6 +133,16 @@ class Experiment:
     training: Mapping[str, float | str | bool]
     measure: Callable[[Run, Stream], dict[str, np.ndarray]] | None = None
     curve_every: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [contender.name for contender in self.contenders]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"contenders of {self.name!r} are named {names}, but each needs a name of its own."
+            )
+        missing = set(PROFILES) - set(self.budgets)
+        if missing:
+            raise ValueError(f"budgets of {self.name!r} lacks {sorted(missing)}: give one for each profile.")
 
     def declaration(self, profile: str, budget: Budget | None = None) -> dict:
         """All that decides the numbers and can be written down: what a manifest records.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cl_lib import results
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.store import code_digest
+from cl_lib.store import digest_of
 from cl_lib.twins import differences, run_twin
 
 SCHEMA = "manifest.schema.json"
@@ -135,6 +135,6 @@ def _stamps(root: Path) -> Path:
 
 
 def _digest(name: str, root: Path) -> str:
-    """Of the package and a manifest: what a verdict depends on."""
+    """Of the code and a manifest: what a verdict depends on."""
     manifest = (root / name / "manifest.json").read_bytes()
-    return hashlib.sha256(manifest + code_digest().encode()).hexdigest()
+    return hashlib.sha256(manifest + digest_of(EXPERIMENTS[name]).encode()).hexdigest()

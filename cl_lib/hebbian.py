@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cl_lib.checks import check_samples
+from cl_lib.checks import check_samples, own_params
 from cl_lib.models import memory_units, row_in_use
 from cl_lib.per_sample import CHUNK, checked_input, evaluating, mean_in_parts
 
@@ -61,7 +61,7 @@ def local_mas(
     Aljundi et al. (2018), the local version. Where x is the output of a ReLU too, nothing is negative
     and the absolute value does nothing.
     """
-    params = {name: p.detach()[None] for name, p in model.named_parameters()}
+    params = own_params(model)
     result = population_local_mas(model, params, x, outputs=outputs, batch_size=batch_size)
     return {name: value[0] for name, value in result.items()}
 

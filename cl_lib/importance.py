@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cl_lib.checks import check_samples, check_tensor, finite
+from cl_lib.checks import check_samples, check_tensor, finite, own_params
 from cl_lib.hebbian import local_mas, population_local_mas
 from cl_lib.per_sample import CHUNK, checked_input, evaluating, over_replicas, per_sample_mean
 
@@ -80,7 +80,7 @@ def fisher(
     -----
     Kirkpatrick et al. (2017); the estimators are those of van de Ven (2025).
     """
-    params = {name: p.detach()[None] for name, p in model.named_parameters()}
+    params = own_params(model)
     draw = partial(_uniform, seed=seed)
     result = population_fisher(
         model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, draw=draw
@@ -157,7 +157,7 @@ def mas(
     Aljundi et al. (2018), Eq. 2 with the squared norm of the output. The absolute value is taken for
     each sample, as in the paper; the authors' code takes it of the sum over a batch by default.
     """
-    params = {name: p.detach()[None] for name, p in model.named_parameters()}
+    params = own_params(model)
     result = population_mas(model, params, x, function=function, outputs=outputs, batch_size=batch_size)
     return {name: value[0] for name, value in result.items()}
 

@@ -18,12 +18,18 @@ def network_input(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; outside, every module in the mode it was in."""
+    """Evaluation mode inside; outside, every module in the mode it was in.
+
+    Inside, attention goes without its fast path, which has no derivative under ``vmap``.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
     model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for module, training in modes:
             module.training = training
 

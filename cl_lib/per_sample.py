@@ -72,7 +72,7 @@ def checked_input(model, params, x, y=None, outputs=None) -> Tensor:
     """Inputs as the network takes them, once nothing speaks against measuring on them."""
     x = network_input(x, next(iter(params.values())).dtype)
     check_finite(x, "x", "the inputs")
-    check_outputs(model, params, x[:1], y, outputs)
+    check_outputs(model, params, x[:8], y, outputs)
     return x
 
 

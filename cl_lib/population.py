@@ -3,7 +3,8 @@
 import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -97,17 +98,12 @@ class Population:
 
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """:meth:`logits` and the hidden activations, of a network called with ``hidden=True``."""
-        try:
+        with asking_for_hidden():
             if self.size == 1:
                 logits, hidden = self._call(self.leaves, x[0], hidden=True)
                 return logits[None], [h[None] for h in hidden]
             call = functools.partial(self._call, hidden=True)
             return vmap(call, randomness="different")(self.leaves, x)
-        except TypeError as error:
-            raise TypeError(
-                "model gives no hidden activations: its forward must take hidden=True and return "
-                f"(logits, [activations of each layer]), as cl_lib.MLP does ({error})."
-            ) from error
 
     def logits_on_shared(self, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
@@ -133,12 +129,14 @@ class Population:
         }
 
     def accuracy(self, x: Tensor, y: Tensor, outputs: tuple[int, int]) -> Tensor:
-        """Share of right answers of each replica among the competing outputs, ``(R,)``."""
-        right, n = 0, AT_ONCE_ON_CPU if x.device.type == "cpu" else AT_ONCE
+        """Share of right answers of each replica among the competing outputs, ``(R,)``; NaN if a logit is."""
+        right, n = 0.0, AT_ONCE_ON_CPU if x.device.type == "cpu" else AT_ONCE
         with evaluation_mode(self.network):
             for xs, ys in zip(x.split(n), y.split(n), strict=True):
-                right = right + (masked(self.logits_on_shared(xs), outputs).argmax(-1) == ys).sum(1)
-        return right.double() / len(x)
+                logits = masked(self.logits_on_shared(xs), outputs)
+                found = (logits.argmax(-1) == ys).sum(1).double()
+                right = right + found.masked_fill(logits.isnan().any(-1).any(-1), math.nan)
+        return right / len(x)
 
     def diverged(self) -> list[int]:
         """Indices of the replicas with a weight that is not finite."""
@@ -149,6 +147,18 @@ class Population:
 
     def _call(self, params: Params, x: Tensor, **options: bool) -> Tensor:
         return functional_call(self.network, params, (x,), options)
+
+
+@contextmanager
+def asking_for_hidden() -> Iterator[None]:
+    """Say what a network lacks that does not know ``hidden=True``."""
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(
+            "model gives no hidden activations: its forward must take hidden=True and return "
+            f"(logits, [activations of each layer]), as cl_lib.MLP does ({error})."
+        ) from error
 
 
 def _check_buffers(buffers: dict[str, Tensor]) -> None:

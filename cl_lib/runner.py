@@ -158,11 +158,12 @@ def check_run(name: str, profile: str, seeds: int | None = None, *, root: Path |
     experiment = find(name)
     if profile not in RUN_PROFILES:
         raise ValueError(f"profile is {profile!r}, but must be one of {', '.join(RUN_PROFILES)}.")
-    if seeds is not None and seeds < 2:
-        raise ValueError(f"seeds is {seeds}, but an interval needs 2 or more.")
+    wanted = experiment.budgets[profile].seeds if seeds is None else seeds
+    if wanted < 2:
+        raise ValueError(f"seeds is {wanted}, but an interval needs 2 or more.")
     if profile == "quick":
         return
-    root, wanted = root or results.folder(), seeds or experiment.budgets[profile].seeds
+    root = root or results.folder()
     try:
         there = results.load_manifest(name, root=root)
         held, n, stale = there["profile"], len(there["seeds"]), there["stale"]

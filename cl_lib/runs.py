@@ -65,7 +65,10 @@ class Run:
     seconds: float
 
     def model(self, replica: int = 0) -> nn.Module:
-        """A copy of the network with the final weights of one replica."""
+        """A copy of the network with the final weights of one replica, in the mode that it was trained in.
+
+        Call its ``eval()`` before you measure, where it has dropout; :func:`cl_lib.training.fit` does so.
+        """
         model = copy.deepcopy(self.network)
         model.load_state_dict({name: p[replica] for name, p in self.params.items()}, strict=False)
         return model

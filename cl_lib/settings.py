@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from cl_lib.checks import check_no_batch_statistics, is_count
+from cl_lib.checks import check_logits, check_no_batch_statistics, check_no_mixing, is_count
 from cl_lib.methods.base import Method
 from cl_lib.models import evaluation_mode, has_parts_by_task
 from cl_lib.population import Population
@@ -80,8 +82,13 @@ def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> Non
 
 
 def check_network(population: Population, x: Tensor, stream: Stream, method: Method) -> None:
-    """Refuse a network that fits neither the stream nor the method, or that mixes the samples of a batch."""
+    """Refuse a network that does not fit the stream or the method, or that mixes the samples of a batch."""
     check_no_batch_statistics(population.network)
+    _check_padding(population)
+    if not any(leaf.requires_grad for leaf in population.leaves.values()):
+        raise ValueError(
+            "model has no weight to train: each is frozen (requires_grad=False), or there is none."
+        )
     if method.mixes_tasks and len(stream) > 1 and has_parts_by_task(population.network):
         raise ValueError(
             f"model has parts of its own for each task (its attribute task), but {type(method).__name__} "
@@ -94,15 +101,48 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
             f"model was built with n_tasks={n_tasks}, but {stream.name} has {len(stream)} tasks: "
             "build it with n_tasks=len(stream)."
         )
+    with torch.no_grad(), evaluation_mode(population.network):
+        logits = _first_logits(population, x, stream)
+        if logits.shape[1:] != (len(x), stream.n_outputs):
+            raise ValueError(
+                f"model gives outputs of shape {tuple(logits.shape[2:])} for each sample, but {stream.name} "
+                f"needs {stream.n_outputs} logits; build it with n_outputs=stream.n_outputs."
+            )
+        broken = (~logits.isfinite()).any(-1).any(-1).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(
+                f"model: replicas {broken} of {population.size} give NaN or infinite logits on the first "
+                f"samples of {stream.name}, before any training; look at its forward and its initial weights."
+            )
+        check_no_mixing(population.logits_on_shared, x)
+
+
+def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
+    """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
+    first_replica = {name: p[0] for name, p in population.params.items()}
     try:
-        with evaluation_mode(population.network):
-            logits = population.logits_on_shared(x)
+        check_logits(functional_call(population.network, first_replica, (x,)))
     except RuntimeError as error:
         raise ValueError(
             f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"
         ) from error
-    if logits.shape[1:] != (len(x), stream.n_outputs):
+    try:
+        return population.logits_on_shared(x)
+    except RuntimeError as error:
         raise ValueError(
-            f"model gives outputs of shape {tuple(logits.shape[2:])} for each sample, but {stream.name} "
-            f"needs {stream.n_outputs} logits; build it with n_outputs=stream.n_outputs."
-        )
+            f"model runs alone, but its {population.size} replicas cannot be trained side by side by "
+            f"torch.func.vmap ({str(error).splitlines()[0]}). Train one seed and one strength at a time, or "
+            "write its forward without branches on the data and without nn.RNN, nn.LSTM and nn.GRU (their "
+            "cells will do)."
+        ) from error
+
+
+def _check_padding(population: Population) -> None:
+    """Refuse padding of embeddings side by side: ``vmap`` honours it in the first replica only."""
+    for name, module in population.network.named_modules():
+        if population.size > 1 and getattr(module, "padding_idx", None) is not None:
+            raise ValueError(
+                f"model has a padding_idx (layer {name!r}), which PyTorch honours only in the first of "
+                "several replicas. Train one seed and one strength at a time, or leave it out and multiply "
+                "what the layer gives by (x != padding_idx)."
+            )

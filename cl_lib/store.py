@@ -1,13 +1,16 @@
 """Where finished units wait for the rest of their experiment: one file for each replica.
 
 A file's name holds all that decided its content: the declaration, how the code behaved (its twin), and the
-notes on why results had been stale. So a run never finds what other code made, whoever else writes here.
+notes on why results had been stale. So a run never finds what code that behaves otherwise made, whoever else
+writes here.
 """
 
 import hashlib
 import json
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -93,15 +96,17 @@ class Store:
 def open_store(path: Path, experiment: Experiment, manifest: dict | None = None) -> Store:
     """The store in the folder ``path`` for today's code; ``manifest`` is that of the cached result, if any.
 
-    The twin runs only if the package, torch or NumPy has changed since the last time. Where a contender's
-    numbers are not what they were, all of the experiment is trained anew, since contenders share code.
+    The twin runs only if the package, torch or NumPy has changed since the last time, or the experiment has
+    parts that are not the package's. Where a contender's numbers are not what they were, all of the
+    experiment is trained anew, since contenders share code.
     """
     path.mkdir(parents=True, exist_ok=True)
     file, manifest = path / "twin.json", manifest or {}
     with FileLock(path / "twin.lock"):
         code, twin, notes = _read_twin(file)
+        digest = digest_of(experiment)
         twin = twin or manifest.get("twin", {})
-        if code != code_digest():
+        if code != digest:
             today = run_twin(experiment)
             changed = _changed(twin, today)
             if changed:
@@ -111,7 +116,7 @@ def open_store(path: Path, experiment: Experiment, manifest: dict | None = None)
             twin = {name: twin[name] if name in twin and not changed else today[name] for name in today}
         known = [*manifest.get("mended", []), *filter(None, [manifest.get("stale")])]
         notes += [note for note in known if note not in notes]
-        content = json.dumps({"code": code_digest(), "twin": twin, "notes": notes}, indent=1)
+        content = json.dumps({"code": digest, "twin": twin, "notes": notes}, indent=1)
         results.write_atomically(file, content.encode())
     return Store(path, twin, notes)
 
@@ -191,3 +196,26 @@ def code_digest() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def digest_of(experiment: Experiment) -> str:
+    """:func:`code_digest` with the names of an experiment's parts; for parts from elsewhere never the same.
+
+    What such a part does may have changed wherever it is written, and only the twin can tell.
+    """
+    parts = [experiment.stream, experiment.network, experiment.measure]
+    parts += [part for c in experiment.contenders for part in (c.method, c.network)]
+    names = [name for part in filter(None, parts) for name in _names(part)]
+    known = all(name.startswith(f"{__package__}.") for name in names)
+    content = [code_digest(), names, "" if known else uuid.uuid4().hex]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _names(part: Callable) -> Iterator[str]:
+    """Where a function comes from, or those that a partial one is made of."""
+    if isinstance(part, partial):
+        for inner in filter(callable, (part.func, *part.args, *part.keywords.values())):
+            yield from _names(inner)
+    else:
+        found = part if hasattr(part, "__qualname__") else type(part)
+        yield f"{found.__module__}.{found.__qualname__}"

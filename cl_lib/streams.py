@@ -129,7 +129,7 @@ def disjoint(dataset: str | Dataset, groups: Sequence[Sequence[int]], *, scenari
     _check_groups(groups, dataset)
     first_outputs = _first_outputs([len(group) for group in groups], scenario)
     parts = [
-        {part: _only(getattr(dataset, part), group, first) for part in ("train", "validation", "test")}
+        {part: _only(dataset, part, group, first) for part in ("train", "validation", "test")}
         for group, first in zip(groups, first_outputs, strict=True)
     ]
     names = ["classes " + ", ".join(dataset.classes[c] for c in group) for group in groups]
@@ -154,7 +154,8 @@ def from_tensors(
     test, validation : list of (x, y), optional
         Where they are missing, one fifth (test) of each task's training data and one tenth (validation) of
         what is left is held out, by a draw with a fixed seed. One sample of each class stays in training,
-        whatever is drawn.
+        whatever is drawn. Tasks with equal labels, such as several versions of the same images, hold out
+        the same places.
     scenario : {"domain", "task", "class"}
         ``domain``: labels are output indices. ``task``, ``class``: the distinct labels of each task,
         in rising order, become that task's own outputs.
@@ -167,22 +168,20 @@ def from_tensors(
         labels below 0, no sample).
     """
     check_scenario(scenario)
-    _check_count(len(train), "the number of tasks in train")
+    given = {"train": _splits(train, "train"), "test": None, "validation": None}
+    for part, pairs in (("test", test), ("validation", validation)):
+        given[part] = None if pairs is None else _splits(pairs, part, len(given["train"]))
     parts = []
-    for t, pair in enumerate(train):
-        splits = {"train": Split(*pair)}
-        for part, given, share in (("test", test, 0.2), ("validation", validation, 0.1)):
-            if given is None:
+    for t, data in enumerate(given["train"]):
+        splits = {"train": data}
+        for part, share in (("test", 0.2), ("validation", 0.1)):
+            if given[part] is None:
                 splits["train"], splits[part] = _hold_out(splits["train"], share, t, part)
-            elif len(given) != len(train):
-                raise ValueError(
-                    f"{part} has {len(given)} tasks, but train has {len(train)}: give one (x, y) for each."
-                )
             else:
-                splits[part] = Split(*given[t])
+                splits[part] = given[part][t]
         parts.append(splits)
     if scenario == "domain":
-        sizes = [int(max(y.max() for _, y in train)) + 1] * len(parts)
+        sizes = [int(max(data.y.max() for data in given["train"])) + 1] * len(parts)
     else:
         classes = [part["train"].y.unique() for part in parts]
         sizes = [len(c) for c in classes]
@@ -192,6 +191,26 @@ def from_tensors(
                 part[key] = _relabel(data, known, first, f"{key}[{t}]")
     names = [f"task {t + 1}" for t in range(len(parts))]
     return _assemble(name, scenario, names, parts, sizes)
+
+
+def _splits(pairs: Sequence[tuple[Tensor, Tensor]], part: str, n: int | None = None) -> list[Split]:
+    """Each task's data, checked; ``n`` is how many tasks there must be."""
+    pairs = list(pairs)
+    _check_count(len(pairs), f"the number of tasks in {part}")
+    if n is not None and len(pairs) != n:
+        raise ValueError(f"{part} has {len(pairs)} tasks, but train has {n}: give one (x, y) for each.")
+    found = []
+    for t, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(
+                f"{part}[{t}] is a {type(pair).__name__}, but must be a pair (x, y) of tensors: {part} is a "
+                "list with one pair for each task."
+            )
+        try:
+            found.append(Split(*pair))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{part}[{t}]: {error}") from None
+    return found
 
 
 def _assemble(name: str, scenario: str, names, parts, sizes: Sequence[int]) -> Stream:
@@ -224,10 +243,13 @@ def _first_outputs(sizes: Sequence[int], scenario: str) -> list[int]:
     return [sum(sizes[:t]) for t in range(len(sizes))]
 
 
-def _only(data: Split, group: Sequence[int], first: int) -> Split:
+def _only(dataset: Dataset, part: str, group: Sequence[int], first: int) -> Split:
+    data = getattr(dataset, part)
     position = torch.full((max(int(data.y.max()), *group) + 1,), -1)
     position[torch.tensor(group)] = torch.arange(len(group))
     wanted = position[data.y] >= 0
+    if not wanted.any():
+        raise ValueError(f"{dataset.name} has no {part} image of the classes {list(group)}.")
     return Split(data.x[wanted], position[data.y[wanted]] + first)
 
 
@@ -242,8 +264,8 @@ def _relabel(data: Split, known: Tensor, first: int, where: str) -> Split:
 
 
 def _hold_out(data: Split, share: float, t: int, part: str) -> tuple[Split, Split]:
-    """Draw a share of the data; of each class one sample stays, so that training shows them all."""
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(t))
+    """Draw a share of the data, alike for all tasks; of each class one sample stays in training."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     y = data.y[order]
     may_go = torch.ones(len(data), dtype=torch.bool)
     may_go[[int((y == c).nonzero()[-1]) for c in y.unique()]] = False
@@ -299,6 +321,8 @@ def _check_count(count: int, what: str) -> None:
 
 
 def _check_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> None:
+    if not all(isinstance(group, Sequence) for group in groups):
+        raise TypeError(f"groups is {groups!r}, but must be a list of groups, such as [(0, 1), (2, 3)].")
     flat = [c for group in groups for c in group]
     outside = [c for c in flat if not 0 <= c < len(dataset.classes)]
     if outside:

@@ -8,7 +8,7 @@ scenario   the question at test time                    outputs
 ========== ============================================ ==============================
 ``task``   which class of *this* task? (task is given)  own outputs, only they compete
 ``domain`` which class? (the same classes everywhere)   shared by all tasks
-``class``  which class of all that were ever seen?      own outputs, all compete
+``class``  which class of the whole stream?             own outputs, all compete
 ========== ============================================ ==============================
 """
 
@@ -26,7 +26,7 @@ SCENARIOS = ("task", "domain", "class")
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its data, and the outputs ``[first, stop)`` that compete in it."""
+    """One task: its data, and the outputs ``(first, stop)`` that compete in it, ``stop`` excluded."""
 
     name: str
     train: Split
@@ -42,8 +42,8 @@ class Stream:
     Raises
     ------
     ValueError
-        If there is no task, if inputs differ in shape between tasks, if a task's outputs lie outside
-        ``n_outputs``, or if a label lies outside the outputs of its task.
+        If there is no task, if inputs differ in shape or some are uint8 and others not, if a task's outputs
+        lie outside ``n_outputs``, or if a label lies outside the outputs of its task.
     """
 
     name: str
@@ -55,8 +55,12 @@ class Stream:
         check_scenario(self.scenario)
         if not self.tasks:
             raise ValueError("tasks is empty: a stream needs at least one task.")
-        shape = self.tasks[0].train.x.shape[1:]
+        like = self.tasks[0].train.x
         for task in self.tasks:
+            if not isinstance(task.outputs, tuple):
+                raise TypeError(
+                    f"{task.name}: outputs is {task.outputs!r}, but must be a tuple (first, stop)."
+                )
             first, stop = task.outputs
             if not 0 <= first < stop <= self.n_outputs:
                 raise ValueError(
@@ -64,7 +68,7 @@ class Stream:
                     f"n_outputs={self.n_outputs}."
                 )
             for part in ("train", "validation", "test"):
-                _check_split(getattr(task, part), task, part, shape)
+                _check_split(getattr(task, part), task, part, like)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -90,11 +94,16 @@ def check_scenario(scenario: str) -> None:
         raise ValueError(f"scenario is {scenario!r}, but must be one of {', '.join(SCENARIOS)}.")
 
 
-def _check_split(data: Split, task: Task, part: str, shape: torch.Size) -> None:
-    if data.x.shape[1:] != shape:
+def _check_split(data: Split, task: Task, part: str, like: Tensor) -> None:
+    if data.x.shape[1:] != like.shape[1:]:
         raise ValueError(
             f"{task.name}: {part} inputs have shape {tuple(data.x.shape[1:])}, but the first task's have "
-            f"{tuple(shape)}; all tasks of a stream share one network and so one input shape."
+            f"{tuple(like.shape[1:])}; all tasks of a stream share one network and so one input shape."
+        )
+    if (data.x.dtype == torch.uint8) != (like.dtype == torch.uint8):
+        raise ValueError(
+            f"{task.name}: {part} inputs are {data.x.dtype}, but the first task's are {like.dtype}: uint8 is "
+            "divided by 255 and floating point is not, so all must be of one kind."
         )
     first, stop = task.outputs
     low, high = int(data.y.min()), int(data.y.max())

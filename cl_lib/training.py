@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from cl_lib.methods.base import Batch, Finetune, Method
+from cl_lib.methods.base import Batch, Finetune, Method, strength_of
 from cl_lib.methods.guards import Effect, warn_if_unstable
 from cl_lib.models import has_parts_by_task, network_input
 from cl_lib.optimizers import Optimizer
@@ -103,12 +103,12 @@ def fit(
     seeds = [operator.index(seed) for seed in seeds]
     settings = Settings(epochs, batch_size, lr, momentum, optimizer, keep_optimizer, evaluate, curve_every)
     check_seeds(seeds)
-    strengths = np.atleast_1d(np.asarray(method.strength, dtype=float))
+    strengths = np.atleast_1d(np.asarray(strength_of(method), dtype=float))
     place = training_device(device)
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
     population = Population(networks, len(strengths), seeds=seeds)
     tasks = [_on_device(task, place, dtype) for task in stream]
-    check_network(population, tasks[0].train.x[:2], stream, method)
+    check_network(population, tasks[0].train.x[:8], stream, method)
     trainer = _Trainer(
         population, tasks, method, settings, [torch.Generator().manual_seed(seed) for seed in seeds]
     )
@@ -184,11 +184,19 @@ class _Trainer:
         loss = loss / index.shape[1]
         extra = self.method.extra_loss(self.state, self.population, Batch(x, logits, hidden))
         if extra is not None:
-            loss = loss + extra.sum()
+            loss = loss + self._for_each_replica(extra).sum()
         grads = self.population.gradient(loss)
         self.method.add_gradient(self.state, self.population, grads)
         optimizer.step(grads)
         self.method.after_step(self.state, self.population, optimizer.step_size)
+
+    def _for_each_replica(self, extra: Tensor) -> Tensor:
+        if extra.shape != (self.population.size,):
+            raise ValueError(
+                f"extra_loss of {type(self.method).__name__} has shape {tuple(extra.shape)}, but must be one "
+                f"number for each replica, {(self.population.size,)}: a mean over the samples of each."
+            )
+        return extra
 
     def _forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         if self.method.uses_hidden:
@@ -203,6 +211,7 @@ class _Trainer:
             _enter(network, t)
             split = getattr(task, self.settings.evaluate)
             columns.append(self.population.accuracy(split.x, split.y, task.outputs))
+            self._check_answers(columns[-1], task)
         _enter(network, now)
         return torch.stack(columns, dim=1).cpu().numpy()
 
@@ -214,6 +223,15 @@ class _Trainer:
     def _n_steps(self, t: int) -> int:
         n = sum(len(self.tasks[i].train) for i in self.method.tasks_seen(t))
         return self.settings.epochs * math.ceil(n / self.settings.batch_size)
+
+    def _check_answers(self, accuracy: Tensor, task: Task) -> None:
+        lost = accuracy.isnan().nonzero().flatten().tolist()
+        if lost:
+            raise FloatingPointError(
+                f"replicas {lost} of {self.population.size} give NaN for a {self.settings.evaluate} sample "
+                f"of {task.name!r}. If training diverged, lower lr or strength; if not, the network's "
+                "forward cannot take that sample (a division by zero, say)."
+            )
 
     def _check_finite(self, task: Task) -> None:
         lost = self.population.diverged()

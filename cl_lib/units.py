@@ -242,6 +242,12 @@ def _stream(unit: Unit) -> Stream:
 
 def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
     arrays = experiment.measure(run, stream) if experiment.measure else {}
+    for what, array in arrays.items():
+        if len(array) != len(run.seeds):
+            raise ValueError(
+                f"measure of {experiment.name!r} gives {what!r} with a first axis of {len(array)}, but there "
+                f"are {len(run.seeds)} replicas: their axis must be the first."
+            )
     if run.curves is not None:
         arrays |= {
             "curve": run.curves.accuracy.astype(np.float32),

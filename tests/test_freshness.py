@@ -287,7 +287,7 @@ def test_the_verdict_is_known_until_code_or_manifest_change(root, monkeypatch):
     assert freshness.last_known("tiny", root=root) == "fresh"
     assert freshness.last_known("width", root=root) == "not cached"
     with monkeypatch.context() as other:
-        other.setattr(freshness, "code_digest", lambda: "another")
+        other.setattr(store, "code_digest", lambda: "another")
         assert freshness.last_known("tiny", root=root) == "not verified"
     assert freshness.last_known("tiny", root=root) == "fresh"
     freshness.mark_stale("tiny", "a reason", root=root)

@@ -190,7 +190,7 @@ def test_only_competing_outputs_count(name, kind, outputs):
 
 def test_outputs_that_are_no_rows_of_logits_are_refused():
     model = nn.Sequential(nn.Linear(6, 12), nn.Unflatten(1, (4, 3))).to(F64)
-    with pytest.raises(ValueError, match=r"shape \(1, 4, 3\) for one sample, but must give \(N, K\)"):
+    with pytest.raises(ValueError, match=r"shape \(8, 4, 3\) for 8 samples, but must give \(N, K\)"):
         fisher(model, samples()[0])
 
 

@@ -30,9 +30,25 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MLP, Finetune, Joint, derivations, training
+from cl_lib import EWC, L2, MAS, MLP, SI, Finetune, Joint, derivations, training
 from cl_lib.importance import FISHER_KINDS
-from cl_lib.methods import IneffectivePenalty, Quadratic, UnstablePenalty, merge, penalty, quadratic, single
+from cl_lib.methods import (
+    SLNID,
+    AdversarialMemory,
+    DeCov,
+    IneffectivePenalty,
+    Inhibition,
+    L1Activations,
+    LwF,
+    Quadratic,
+    UnstablePenalty,
+    WeightDecay,
+    merge,
+    penalty,
+    quadratic,
+    single,
+)
+from cl_lib.methods.base import strength_of
 from cl_lib.methods.ewc import ANCHORS
 from cl_lib.methods.quadratic import STEPS
 from cl_lib.population import Population
@@ -296,6 +312,24 @@ def test_importances_of_any_size_merge():
         share = sizes.double() / (sizes.double() + float(old))
         share[(sizes == 0) & (old == 0)] = 1
         torch.testing.assert_close(total.centre["w"].double(), share, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shared", ["w", None])
+def test_a_parameter_that_one_penalty_lacks_is_held_by_the_other(shared):
+    old, new = random_penalties(2)
+    for value, gone in ((old, "b"), (new, "scale")):
+        for part in (value.importance, value.centre):
+            del part[gone]
+            if shared is None:
+                part.pop("w" if value is new else "scale")
+    at = move(old.centre | new.centre)
+    torch.testing.assert_close(merge(old, new).value(at), old.value(at) + new.value(at))
+    summed = quadratic.accumulate(old, new.importance, at)
+    assert summed.importance.keys() == old.importance.keys() | new.importance.keys()
+    assert same_bits(summed.centre, at)
+    for name, value in summed.importance.items():
+        each = [p.importance[name] for p in (old, new) if name in p.importance]
+        torch.testing.assert_close(value, sum(each))
 
 
 def test_scaled_penalty_has_its_value_scaled_and_the_original_kept():
@@ -642,7 +676,15 @@ def test_refuses_choices(make, message):
 def test_defaults():
     assert EWC(1.0) == EWC(1.0, fisher="exact", anchors="separate", gamma=1.0, step="implicit")
     assert L2(1.0) == L2(1.0, step="implicit")
-    assert (Finetune().strength, Joint().strength) == (0.0, 0.0)
+    assert strength_of(Finetune()) == strength_of(Joint()) == 0.0
+
+
+@pytest.mark.parametrize(
+    "kind", [EWC, L2, MAS, SI, LwF, Inhibition, SLNID, AdversarialMemory, DeCov, L1Activations, WeightDecay]
+)
+def test_a_method_with_a_strength_does_not_go_without(kind):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'strength'"):
+        kind()
 
 
 @pytest.mark.parametrize("method", [Finetune(), Joint(), L2(1.0), EWC(1.0)])

@@ -3,7 +3,16 @@
 import oracles
 import pytest
 import torch
-from oracles import F64, Convolutional, SharedParameter, Tied, distance, loop_fisher, small_stream
+from oracles import (
+    F64,
+    Convolutional,
+    SharedParameter,
+    Tied,
+    distance,
+    loop_fisher,
+    small_network,
+    small_stream,
+)
 from torch import nn
 
 from cl_lib import EWC, L2, MAS, SI, Finetune, Joint, fisher, mas
@@ -22,6 +31,8 @@ from cl_lib.methods import (
     WeightDecay,
     combine,
 )
+from cl_lib.methods.base import Method
+from cl_lib.streams import from_tensors
 
 STREAM = small_stream(3)
 pytestmark = pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
@@ -119,3 +130,149 @@ def test_shared_weights_take_the_general_path_or_are_refused(build):
         local_mas(model, x)
     with pytest.raises(ValueError, match='scope="global"'):
         short(MAS(0.1, scope="local"), build)
+
+
+class Attentive(nn.Module):
+    """Attention between the two halves of an input, or by mistake between the samples of a batch."""
+
+    def __init__(self, batch_first):
+        super().__init__()
+        self.look, self.last = nn.MultiheadAttention(3, 1, batch_first=batch_first), nn.Linear(6, 3)
+
+    def forward(self, x):
+        halves = x.unflatten(1, (2, 3))
+        return self.last((halves + self.look(halves, halves, halves)[0]).flatten(1))
+
+
+class Read(nn.Module):
+    """Numbers are read as words, of which the last is padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.last = nn.Embedding(4, 2, padding_idx=3), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.last(self.words(x.abs().long().clamp(max=3)).flatten(1))
+
+
+class Recurrent(nn.Module):
+    """Reads an input number by number."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.last = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.read(x[..., None])[0][:, -1])
+
+
+class Alone(nn.Module):
+    """Loses the axis of the samples where there is one only."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(x).squeeze()
+
+
+class Two(nn.Linear):
+    """Gives more than its logits."""
+
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize("method", [EWC(5.0), SI(1.0), MAS(0.5), Finetune()])
+def test_attention_trains_and_its_replicas_end_as_they_would_alone(method):
+    together = short(method, lambda: Attentive(batch_first=True), seeds=(0, 1))
+    alone = short(method, lambda: Attentive(batch_first=True), seeds=(1,))
+    assert distance({name: p[1:] for name, p in together.params.items()}, alone.params) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Attentive(batch_first=False), "mixes the samples of a batch.*batch_first=True"),
+        (Alone, "model fails on a batch of one sample"),
+    ],
+)
+def test_networks_in_which_samples_see_each_other_are_refused(build, message):
+    for seeds in ((0,), (0, 1)):
+        with pytest.raises(ValueError, match=message):
+            short(Finetune(), build, seeds=seeds)
+    for measure in (fisher, mas):
+        with pytest.raises(ValueError, match=message):
+            measure(build().to(F64), STREAM[0].train.x)
+
+
+def test_randomness_is_not_taken_for_mixing():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x + torch.rand(()))
+
+    assert short(Finetune(), lambda: Noisy(6, 3)).accuracy.shape == (1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"), [(Read, "padding_idx"), (Recurrent, "cannot be trained side by")]
+)
+def test_what_vmap_cannot_do_is_refused_for_several_replicas_only(build, message):
+    assert short(Finetune(), build).accuracy.shape == (1, 3, 3)
+    with pytest.raises(ValueError, match=message + ".*one seed and one strength at a time"):
+        short(Finetune(), build, seeds=(0, 1))
+
+
+def test_more_than_logits_is_refused():
+    message = "model returns a tuple, but must return its logits alone"
+    for seeds in ((0,), (0, 1)):
+        with pytest.raises(TypeError, match=message):
+            short(Finetune(), lambda: Two(6, 3), seeds=seeds)
+    with pytest.raises(TypeError, match=message):
+        fisher(Two(6, 3).to(F64), STREAM[0].train.x)
+
+
+def test_a_network_with_nothing_to_train_or_to_measure_is_refused():
+    with pytest.raises(ValueError, match="model has no weight to train: each is frozen"):
+        short(Finetune(), lambda: small_network().requires_grad_(False))
+    for measure in (fisher, mas, local_mas):
+        with pytest.raises(ValueError, match="model has no weights"):
+            measure(nn.Flatten(), STREAM[0].train.x)
+
+
+def test_an_answer_that_is_nan_is_no_answer():
+    class Normalised(nn.Linear):
+        def forward(self, x):
+            return super().forward((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True))
+
+    blank = (torch.ones(4, 6), torch.zeros(4, dtype=torch.int64))
+    given = [(task.train.x, task.train.y) for task in STREAM]
+    stream = from_tensors(given, test=[blank, *given[1:]])
+    with pytest.raises(
+        FloatingPointError, match=r"replicas \[0, 1\] of 2 give NaN for a test sample of 'task 1'"
+    ):
+        oracles.short(Finetune(), stream, lambda: Normalised(6, 3), seeds=(0, 1))
+
+
+@pytest.mark.parametrize("shape", ["one for all replicas", "one for each sample"])
+def test_what_a_method_adds_to_the_loss_is_one_number_for_each_replica(shape):
+    class Own(Method):
+        def extra_loss(self, state, population, batch):
+            sizes = (batch.logits**2).mean(-1)
+            return sizes.mean() if shape == "one for all replicas" else sizes
+
+    with pytest.raises(
+        ValueError, match=r"extra_loss of Own has shape .*one number for each replica, \(2,\)"
+    ):
+        short(Own(), small_network, seeds=(0, 1))
+
+
+def test_inhibition_needs_the_tensors_that_the_logits_are_made_of():
+    class Copies(Mine):
+        def forward(self, x, hidden=False):
+            logits, activations = super().forward(x, hidden=True)
+            return (logits, [a.clone() for a in activations]) if hidden else logits
+
+    with pytest.raises(ValueError, match="hidden activations that its logits are not made of"):
+        short(SLNID(0.1, **FLAT), Copies)

@@ -448,6 +448,68 @@ def test_a_longer_grid_trains_only_the_new_strengths(reference, tmp_path, monkey
     np.testing.assert_array_equal(scores[[2, 3, 5]], cached.search("EWC")[1])
 
 
+@pytest.mark.parametrize("part", ["method", "network"])
+def test_networks_of_a_changed_part_of_ones_own_are_trained_again(part, tmp_path, monkeypatch, capsys):
+    """The package is the same, the declaration too: only the twin can tell."""
+    way = {"method": EWC, "network": setups.mlp}
+    experiment = replace(
+        TINY,
+        contenders=(declarations.Contender("own", lambda strength: way["method"](strength), ((30.0,),)),),
+        network=lambda stream, width: way["network"](stream, width),
+    )
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    trained = what_is_trained(monkeypatch)
+    run = partial(runner.run, "tiny", profile="cpu", device="cpu", root=tmp_path)
+    run(seeds=3)
+    run(seeds=4)
+    replicas = [replica.seeds for unit in trained for replica in unit.replicas()]
+    assert sorted(replicas) == [(0,), (1,), (2,), (3,)]
+    other = {"method": lambda strength: Finetune(), "network": lambda stream, width: setups.mlp(stream, 5)}
+    way[part] = other[part]
+    run(seeds=5)
+    assert "The code behaves otherwise" in capsys.readouterr().out
+    replicas = [replica.seeds for unit in trained for replica in unit.replicas()]
+    assert sorted(replicas[4:]) == [(0,), (1,), (2,), (3,), (4,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"contenders": TINY.contenders[:1] * 2},
+            r"contenders of 'tiny' are named \['finetune', 'finetune'\]",
+        ),
+        ({"budgets": {"full": BUDGET, "cpu": BUDGET}}, r"budgets of 'tiny' lacks \['quick', 'twin'\]"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)
+
+
+@pytest.mark.parametrize("grid", [(), (1.0, 10.0), ((1.0,), (1.0, 2.0)), ((1.0, 2.0, 3.0),)])
+def test_a_grid_without_form_is_refused(grid):
+    with pytest.raises(ValueError, match=r"grid of 'EWC' is .*tuples of one length.*powers\(\.\.\.\)"):
+        declarations.Contender("EWC", EWC, grid)
+
+
+def test_a_measure_has_the_replicas_first(monkeypatch):
+    experiment = replace(TINY, measure=lambda run, stream: {"mine": np.zeros(5)})
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    unit = units.test_units(experiment, "cpu", BUDGET, {"finetune": (), "EWC": (1.0,), "L2": (1.0,)})[0]
+    with pytest.raises(
+        ValueError, match="measure of 'tiny' gives 'mine' with a first axis of 5, but there are 2"
+    ):
+        units.train(unit, "cpu")
+
+
+def test_a_budget_of_one_seed_is_refused(monkeypatch, tmp_path):
+    alone = replace(BUDGET, seeds=1)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, budgets=TINY.budgets | {"cpu": alone}))
+    with pytest.raises(ValueError, match="seeds is 1, but an interval needs 2 or more"):
+        runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+
+
 def test_an_unknown_experiment_is_refused():
     with pytest.raises(ValueError, match="name is 'tinny', but must be one of permuted-mnist"):
         runner.run("tinny", profile="cpu")

@@ -1,6 +1,7 @@
 """Streams: what each task shows, and which outputs compete in it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ def made_up(shape, n_classes=4, n=12, dtype=torch.uint8):
 
 
 COLOUR, FLAT = made_up((3, 5, 5)), made_up((9,))
+WITHOUT_D = replace(FLAT, test=Split(FLAT.test.x[FLAT.test.y < 3], FLAT.test.y[FLAT.test.y < 3]))
 
 
 def same_split(a, b):
@@ -240,6 +242,15 @@ def test_missing_parts_are_held_out_of_training():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+def test_versions_of_the_same_images_hold_out_the_same_places(scenario):
+    x, y = pair(60)
+    stream = from_tensors([(x, y), (-x, y), (2 * x, y)], scenario=scenario)
+    for part in PARTS:
+        first, mirrored, doubled = (getattr(task, part).x for task in stream)
+        assert torch.equal(first, -mirrored) and torch.equal(2 * first, doubled)
+
+
 def test_only_the_missing_part_is_held_out():
     train, test = [pair(50)], [pair(9, seed=1)]
     task = from_tensors(train, test=test)[0]
@@ -291,6 +302,7 @@ def test_length_index_and_iteration():
 
 # What is refused
 
+LEVELS = (pair()[0].to(torch.uint8), pair()[1])
 NAN = (torch.full((4, 3), math.nan), torch.zeros(4).long())
 REFUSED = [
     (lambda: permuted("digits", 0), "n_tasks is 0, but a stream needs a whole number of tasks"),
@@ -337,6 +349,10 @@ REFUSED = [
     (lambda: from_tensors([pair(labels=(0, -1))]), "y holds the label -1"),
     (lambda: from_tensors([(torch.zeros(3, 2), NAN[1])]), "x has 3 examples, but y 4"),
     (lambda: Stream("empty", "domain", (), 2), "tasks is empty"),
+    (lambda: from_tensors([pair(), LEVELS]), "task 2: train inputs are torch.uint8, but the first"),
+    (lambda: from_tensors([pair()], test=[LEVELS]), "task 1: test inputs are torch.uint8"),
+    (lambda: from_tensors([pair(), NAN]), r"train\[1\]: x holds 12 values that are NaN"),
+    (lambda: disjoint(WITHOUT_D, [(0, 1), (3,)]), r"made-up has no test image of the classes \[3\]"),
 ]  # fmt: skip
 
 
@@ -345,6 +361,26 @@ def test_refuses(make, message):
     error = TypeError if message.startswith("dataset is a") else ValueError
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: from_tensors(pair()), r"train\[0\] is a Tensor, but must be a pair \(x, y\)"),
+        (lambda: from_tensors([pair()], test=[(1, 2, 3)]), r"test\[0\] is a tuple, but must be a pair"),
+        (lambda: from_tensors([pair()], test=[(pair()[0], pair()[1].int())]), r"test\[0\]: y is torch.int32"),
+        (lambda: disjoint("digits", [0, 1]), r"groups is \[0, 1\], but must be a list of groups"),
+    ],
+)
+def test_refuses_what_is_no_list_of_pairs_or_groups(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_any_iterable_of_pairs_will_do():
+    x, y = pair(20)
+    stream = from_tensors(zip((x, x + 1), (y, y), strict=True))
+    assert len(stream) == 2
 
 
 def test_a_stream_made_by_hand_is_checked_too():

@@ -30,6 +30,7 @@ from torch import nn
 from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, MemoryMLP, fit, streams, tasks, training
 from cl_lib.data import Split
 from cl_lib.methods import SLNID, LwF, Replay, combine
+from cl_lib.methods.base import strength_of
 from cl_lib.population import Population, masked
 from cl_lib.tasks import Stream
 
@@ -176,7 +177,7 @@ def alone(method, strength):
 def test_replicas_end_where_they_would_have_ended_alone(method, optimizer):
     seeds, options = (4, 0, 7), OPTIMIZERS[optimizer][0] | {"curve_every": 2, "lr": 0.05}
     together = short(method=method, seeds=seeds, **options)
-    strengths = np.atleast_1d(method.strength).tolist()
+    strengths = np.atleast_1d(strength_of(method)).tolist()
     pairs = [(strength, seed) for strength in strengths for seed in seeds]
     assert list(zip(together.strength, together.seeds, strict=True)) == pairs
     for r, (strength, seed) in enumerate(pairs):
@@ -655,8 +656,12 @@ def test_diverged_replicas_are_named():
     def build():
         model = network()
         if torch.initial_seed() == 1:
-            model.layers[0].weight.data.fill_(math.nan)
+            model.layers[0].weight.data.fill_(first_weights)
         return model
 
+    first_weights = 1e30
     with pytest.raises(FloatingPointError, match=r"replicas \[1\] of 3 diverged on 'task 1'"):
+        short(build, seeds=(0, 1, 2), dtype=torch.float32)
+    first_weights = math.nan
+    with pytest.raises(ValueError, match=r"replicas \[1\] of 3 give NaN .* before any training"):
         short(build, seeds=(0, 1, 2))

@@ -38,9 +38,12 @@ class Batch:
 
 
 class Method:
-    """Base of all methods: does nothing, which is fine-tuning."""
+    """Base of all methods: does nothing, which is fine-tuning.
 
-    strength: Strength = 0.0
+    A method that is trained at one strength, or at several side by side, has it as its attribute
+    ``strength``. (None stands here: a dataclass would take it as its own default.)
+    """
+
     restarts = False
     uses_hidden = False
     #: Whether one step trains on examples of several tasks, or on answers to several.
@@ -96,6 +99,11 @@ class Joint(Method):
     def tasks_seen(self, t: int) -> range:
         """All tasks up to ``t``."""
         return range(t + 1)
+
+
+def strength_of(method: Method) -> Strength:
+    """The strength of a method, 0 where it has none."""
+    return getattr(method, "strength", 0.0)
 
 
 def check_strength(strength: Strength, name: str = "strength") -> None:

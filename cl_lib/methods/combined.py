@@ -1,11 +1,12 @@
 """Several methods at once: one keeps old weights, another leaves room, a third rehearses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from cl_lib.methods.base import Batch, Method, StepSize, Strength
+from cl_lib.methods.base import Batch, Method, StepSize, Strength, strength_of
 from cl_lib.population import Params, Population
 from cl_lib.tasks import Task
 
@@ -19,8 +20,8 @@ class Combined(Method):
     @property
     def strength(self) -> Strength:
         """The strengths that are trained side by side: those of the first method that has several."""
-        several = [m.strength for m in self.methods if isinstance(m.strength, tuple | list)]
-        return several[0] if several else self.methods[0].strength
+        several = _several(self.methods)
+        return several[0] if several else strength_of(self.methods[0])
 
     @property
     def uses_hidden(self) -> bool:
@@ -89,7 +90,7 @@ def combine(*methods: Method) -> Combined:
             raise TypeError(f"methods holds {method!r}, but each must be a method such as MAS(0.01).")
     if len(methods) < 2:
         raise ValueError(f"methods holds {len(methods)}: combine needs two or more.")
-    lengths = {len(m.strength) for m in methods if isinstance(m.strength, tuple | list)}
+    lengths = {len(strengths) for strengths in _several(methods)}
     if len(lengths) > 1:
         raise ValueError(
             f"strengths have {sorted(lengths)} values: they are trained in pairs, so give equally many, "
@@ -98,3 +99,8 @@ def combine(*methods: Method) -> Combined:
     if any(method.restarts for method in methods):
         raise ValueError("methods holds joint training, which sees all data: there is nothing to protect.")
     return Combined(tuple(methods))
+
+
+def _several(methods: Sequence[Method]) -> list[Sequence[float]]:
+    """The strengths of those methods that have several."""
+    return [s for m in methods if isinstance(s := strength_of(m), tuple | list)]

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input
-from cl_lib.population import Params, Population
+from cl_lib.population import Params, Population, asking_for_hidden
 from cl_lib.tasks import Task
 
 DISCOUNTS = ("sum", "min")
@@ -75,6 +75,14 @@ class Inhibition(Method):
             raise ValueError(
                 f"layers is {self.layers!r}, but must be None or a tuple of indices such as (0, -1)."
             )
+
+    def begin_task(
+        self, state: list[Tensor] | None, population: Population, task: Task
+    ) -> list[Tensor] | None:
+        """Measure on two samples of the first task: what cannot be measured fails before training."""
+        if state is None and self.discount is not None:
+            _neuron_importance(population, task, self._chosen, 2)
+        return state
 
     def extra_loss(self, state: list[Tensor] | None, population: Population, batch: Batch) -> Tensor:
         """The penalty of this batch, ``(R,)``."""
@@ -147,9 +155,11 @@ def _are_indices(layers: object) -> bool:
     return isinstance(layers, tuple) and bool(layers) and all(isinstance(i, int) for i in layers)
 
 
-def _neuron_importance(population: Population, task: Task, choose: Choice, chunk: int = 500) -> list[Tensor]:
-    """Mean over samples of the absolute gradient of the squared output norm, ``(R, N)`` per layer."""
-    x = network_input(task.train.x, next(iter(population.params.values())).dtype)
+def _neuron_importance(
+    population: Population, task: Task, choose: Choice, n: int | None = None, chunk: int = 500
+) -> list[Tensor]:
+    """Mean over samples (the first n) of the absolute gradient of the squared output norm, ``(R, N)``."""
+    x = network_input(task.train.x[:n], next(iter(population.params.values())).dtype)
     replicas = []
     with evaluation_mode(population.network):
         for r in range(population.size):
@@ -163,7 +173,15 @@ def _neuron_importance(population: Population, task: Task, choose: Choice, chunk
 def _slopes(network: nn.Module, params: Params, x: Tensor, task: Task, choose: Choice) -> list[Tensor]:
     """Absolute gradients at the input of each ReLU, summed over samples: ``(N,)`` per layer."""
     first, stop = task.outputs
-    logits, hidden = functional_call(network, params, (x,), {"hidden": True})
+    with asking_for_hidden():
+        logits, hidden = functional_call(network, params, (x,), {"hidden": True})
     hidden = choose(hidden)
-    grads = torch.autograd.grad((logits[:, first:stop] ** 2).sum(), hidden)
+    try:
+        grads = torch.autograd.grad((logits[:, first:stop] ** 2).sum(), hidden)
+    except RuntimeError as error:
+        raise ValueError(
+            "model gives hidden activations that its logits are not made of, so that no neuron has an "
+            "importance: its forward must return, with hidden=True, the very tensors that it goes on with, "
+            f"not copies, views or detached ones ({str(error).splitlines()[0]})."
+        ) from error
     return [(g * (h > 0)).abs().sum(0).detach() for g, h in zip(grads, hidden, strict=True)]

@@ -87,13 +87,15 @@ def single(importance: Mapping[str, Tensor], anchor: Mapping[str, Tensor]) -> Qu
 def merge(old: Quadratic | None, new: Quadratic) -> Quadratic:
     """The sum of two penalties, exactly. In centred form, so that nothing cancels.
 
-    Where neither has importance the centre is the newer one.
+    Where neither has importance the centre is the newer one. A parameter that only one of them holds is
+    held on by that one.
     """
     if old is None:
         return new
-    importance, centre, constant = {}, {}, old.constant + new.constant
-    for name, f_new in new.importance.items():
-        f_old = old.importance[name]
+    importance, centre = {**old.importance, **new.importance}, {**old.centre, **new.centre}
+    constant = old.constant + new.constant
+    for name in filter(old.importance.__contains__, new.importance):
+        f_old, f_new = old.importance[name], new.importance[name]
         total = f_old + f_new
         share = torch.where(total > 0, f_new / total.clamp_min(torch.finfo(total.dtype).tiny), 1.0)
         gap = new.centre[name] - old.centre[name]
@@ -107,11 +109,10 @@ def accumulate(
     old: Quadratic | None, importance: Mapping[str, Tensor], params: Mapping[str, Tensor]
 ) -> Quadratic:
     """One penalty at the latest weights, with the importances of all tasks summed. Copies."""
-    new = single(importance, params)
-    if old is None:
-        return new
-    total = {name: value + old.importance[name] for name, value in new.importance.items()}
-    return Quadratic(total, new.centre, new.constant)
+    before = {} if old is None else old.importance
+    zero = {name: torch.zeros_like(value) for name, value in {**before, **importance}.items()}
+    total = {name: importance.get(name, z) + before.get(name, z) for name, z in zero.items()}
+    return single(total, params)
 
 
 @dataclass(frozen=True)
