@@ -177,17 +177,21 @@ def neighbourhoods() -> tuple[Contender, ...]:
     return tuple(lines)
 
 
-def estimators() -> tuple[Contender, ...]:
-    """EWC with each of the five Fishers of van de Ven (2025)."""
-    grid = powers(*(10.0**k for k in range(0, 8)))
+def estimators(n_powers: int) -> tuple[Contender, ...]:
+    """EWC with each of the five Fishers of van de Ven (2025), over so many powers of ten.
+
+    The batched one is smaller than the others, so its powers begin at 10 and theirs at 1.
+    """
     online = partial(EWC, anchors="latest")
+    searched = {"grid": powers(*(10.0**k for k in range(n_powers))), "twin": (1e4,)}
+    tenfold = {"grid": powers(*(10.0 ** (k + 1) for k in range(n_powers))), "twin": (1e5,)}
     return (
         Contender("none", Finetune),
-        Contender("exact", online, grid),
-        Contender("exact, 500 images", partial(online, samples=500), grid),
-        Contender("sampled", partial(online, fisher="sampled"), grid),
-        Contender("empirical", partial(online, fisher="empirical"), grid),
-        Contender("batched, 128", partial(online, fisher="batched"), powers(*(10.0**k for k in range(1, 9)))),
+        Contender("exact", online, **searched),
+        Contender("exact, 500 images", partial(online, samples=500), **searched),
+        Contender("sampled", partial(online, fisher="sampled"), **searched),
+        Contender("empirical", partial(online, fisher="empirical"), **searched),
+        Contender("batched, 128", partial(online, fisher="batched"), **tenfold),
     )
 
 

@@ -269,7 +269,7 @@ EXPERIMENTS = {
         _five_pairs(
             "fisher-split-mnist",
             "Five Fishers on split MNIST",
-            estimators(),
+            estimators(10),
             _budgets(
                 Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
                 Budget(10, 2, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=12),
@@ -278,7 +278,7 @@ EXPERIMENTS = {
         _five_pairs(
             "fisher-split-cifar10",
             "Five Fishers on split CIFAR-10, a small convolutional network",
-            estimators(),
+            estimators(8),
             _budgets(
                 Budget(10, 2, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
                 Budget(10, 2, epochs=5, batch_size=64, n_train=2000, n_test=1000, width=16, chunk=1),
