@@ -118,11 +118,14 @@ def test_memory_holds_examples_of_each_task(scenario):
         lambda: MLP(6, (5,), stream.n_outputs), stream, Replay(per_task=6), epochs=1, dtype=F64
     ).state
     assert len(memory.y) == len(memory.x) == len(memory.outputs) == 18
+    places = []
     for t, task in enumerate(stream):
         for k in range(6 * t, 6 * t + 6):
             where = (task.train.x == memory.x[k]).all(1).nonzero().flatten()
             assert len(where) == 1 and task.train.y[where[0]] == memory.y[k]
             assert tuple(memory.outputs[k].tolist()) == task.outputs
+            places.append(int(where[0]))
+    assert places[:6] != places[6:12] != places[12:], "drawn anew for each task"
 
 
 @torch.no_grad()
@@ -156,12 +159,22 @@ def test_refuses_an_empty_memory(per_task):
         Replay(per_task=per_task)
 
 
+def next_draws(memory):
+    return [int(torch.randint(10**9, (), generator=source)) for source in memory.drawing]
+
+
 def test_another_seed_keeps_and_draws_others():
     people, task = population(), small_stream()[0]
     first, second = (Replay(per_task=9, seed=seed).after_task(None, people, task) for seed in (0, 1))
     assert not torch.equal(first.x, second.x)
-    draws = [[int(torch.randint(10**9, (), generator=s)) for s in state.drawing] for state in (first, second)]
-    assert len({*draws[0], *draws[1]}) == 4
+    assert len({*next_draws(first), *next_draws(second)}) == 4
+
+
+def test_draws_do_not_begin_anew_with_a_task():
+    people, stream = population(), small_stream()
+    memory = Replay().after_task(None, people, stream[0])
+    before = next_draws(memory)
+    assert not {*before} & {*next_draws(Replay().after_task(memory, people, stream[1]))}
 
 
 def test_refuses_a_seed_that_is_none():

@@ -150,7 +150,7 @@ def test_an_effect_is_a_distance_from_plain_training():
         run = fit(lambda: mlp(stream, 8), stream, method, device="cpu", dtype=torch.float64, **budget)
         return [p.numpy() for p in run.params.values()]
 
-    pairs = zip(weights(EWC(10.0)), weights(Finetune()), strict=True)
+    pairs = zip(weights(EWC((10.0,))), weights(Finetune()), strict=True)
     expected = np.mean([((a - b) ** 2).mean() for a, b in pairs]) ** 0.5
     assert twin["EWC"]["effect"] == pytest.approx(expected, rel=1e-3) and expected > 0
     assert twin["finetune"]["effect"] == 0

@@ -100,7 +100,15 @@ def test_warns_of_a_penalty_that_is_not_felt(make, factor):
     assert len(caught) == 1 and caught[0].filename == __file__
     share = float(str(caught[0].message).split("at most ")[1].split()[0])
     assert 0 < share < 1e-3 and f"strength is {weak:g}, " in str(caught[0].message)
+    largest = largest_importance(make(0), seeds=(0, 1))
+    assert f"The largest importance is {largest:.2g}. " in str(caught[0].message)
     assert run.seeds.tolist() == [0, 1]
+
+
+def test_every_penalty_in_company_is_looked_at():
+    with pytest.warns(IneffectivePenalty) as caught:
+        short(combine(L2(1e-4), EWC(1e-4)))
+    assert ["penalty of L2" in str(w.message) for w in caught] == [True, False]
 
 
 def test_warns_of_numpy_strengths_too():
@@ -124,16 +132,16 @@ def test_the_share_is_that_of_the_last_batch():
 def test_what_is_felt_is_a_thousandth_of_the_loss_or_a_tenth_of_its_slope(moved, limit_is):
     torch.manual_seed(0)
     model, task = small_network().to(F64), STREAM[1]
-    people = Population([model])
+    people = Population([model, small_network().to(F64)])
     anchored = L2(1.0).after_task(None, people, task)
-    people.params["layers.0.weight"][0, 0, 0] += moved
+    people.params["layers.0.weight"][0, 0, 0] += moved  # the other replica feels nothing
     model.load_state_dict({name: p[0] for name, p in people.params.items()})
     loss = torch.nn.functional.cross_entropy(model(task.train.x), task.train.y)
     slopes = torch.autograd.grad(loss, list(model.parameters()))
     slope = sum(float((g**2).sum()) for g in slopes) ** 0.5
     limit = {"share": 1e-3 * loss.item() / (moved**2 / 2), "pull": 0.1 * slope / moved}
     assert limit[limit_is] == min(limit.values())
-    batch = (task.train.x[None], task.train.y[None], task.outputs)
+    batch = (task.train.x.expand(2, -1, -1), task.train.y.expand(2, -1), task.outputs)
     for times, n_warnings in ((0.99, 1), (1.01, 0)):
         effect = Effect()
         effect.measure(L2(times * limit[limit_is]), anchored, people, batch)
@@ -152,12 +160,12 @@ def test_a_penalty_felt_in_one_task_is_not_warned_of():
     class Waking(L2):
         def after_task(self, state, population, task):
             anchored = super().after_task(state, population, task)
-            return anchored.scaled(1e-9) if task.name in asleep else anchored
+            return anchored.scaled(asleep.get(task.name, 1.0))
 
-    three, asleep = small_stream(3), {"task 1"}
+    three, asleep = small_stream(3), {"task 1": 1e-9}
     silent(Waking(1.0), stream=three)
-    asleep.add("task 2")
-    with pytest.warns(IneffectivePenalty):
+    asleep["task 2"] = 1e-15
+    with pytest.warns(IneffectivePenalty, match=r"at most .*e-(09|10) .* largest importance is 1e-09\."):
         short(Waking(1.0), three)
 
 

@@ -223,15 +223,21 @@ def test_neurons_that_are_off_have_no_importance():
     assert (state[0][:, 2] == 0).all() and (state[0].sum(1) > 0).all()
 
 
+class Dropping(MLP):
+    def __init__(self, share):
+        super().__init__(6, (5, 4), 3)
+        self.dropout = nn.Dropout(share)
+
+    def forward(self, x, *, hidden=False):
+        return super().forward(self.dropout(x), hidden=hidden)
+
+
+def test_every_replica_has_dropout_of_its_own():
+    run = short(SLNI((0.0, 0.0)), build=lambda: Dropping(0.5))
+    assert distance(replica(run.params, 0), replica(run.params, 1)) > 1e-3
+
+
 def test_neuron_importance_is_measured_without_dropout():
-    class Dropping(MLP):
-        def __init__(self, share):
-            super().__init__(6, (5, 4), 3)
-            self.dropout = nn.Dropout(share)
-
-        def forward(self, x, *, hidden=False):
-            return super().forward(self.dropout(x), hidden=hidden)
-
     found, expected = (
         dict(enumerate(SLNID(1.0).after_task(None, population(lambda share=s: Dropping(share)), STREAM[0])))
         for s in (0.5, 0.0)

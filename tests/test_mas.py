@@ -335,11 +335,11 @@ def test_inputs_that_are_none_at_all_are_refused():
         MAS(1.0, inputs=lambda task: task.train.x[:0]).after_task(None, population(), STREAM[0])
 
 
-@each_function
-def test_only_the_head_in_use_is_important(function):
+@pytest.mark.parametrize("options", [*({"function": f} for f in MAS_FUNCTIONS), {"scope": "local"}], ids=str)
+def test_only_the_head_in_use_is_important(options):
     stream = small_stream(scenario="task")
     run = functools.partial(short, stream=stream, build=lambda: MLP(6, (5,), 6))
-    state = after_first_task(run, MAS(1.0, function=function)).state
+    state = after_first_task(run, MAS(1.0, **options)).state
     head = state.importance["layers.1.weight"][0]
     assert (head[3:] == 0).all() and head[:3].max() > 0
 

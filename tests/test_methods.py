@@ -172,7 +172,7 @@ def test_fisher_of_some_samples_is_that_of_these():
     replicas, task = population(), STREAM[0]
     importance = EWC(1.0, samples=7).after_task(None, replicas, task).importance
     x, _ = some(task.train, 7)
-    assert len(x) == 7 < len(task.train)
+    assert len(x) == 7 < len(task.train) and not torch.equal(x, task.train.x[:7]), "drawn, not the first"
     for r in range(2):
         model = copy.deepcopy(replicas.network)
         model.load_state_dict(replica(replicas.params, r))
@@ -283,8 +283,10 @@ def test_merged_penalty_against_the_derivation():
 def test_order_of_merging_does_not_matter():
     penalties = random_penalties(3)
     one, other = merged(penalties), merged(penalties[::-1])
+    grouped = merge(penalties[0], merge(penalties[1], penalties[2]))
     at = move(penalties[0].centre)
-    torch.testing.assert_close(one.value(at), other.value(at), rtol=1e-12, atol=0)
+    for total in (other, grouped):
+        torch.testing.assert_close(total.value(at), one.value(at), rtol=1e-12, atol=0)
 
 
 def test_merging_equal_anchors_moves_nothing_and_costs_nothing():

@@ -69,10 +69,9 @@ def test_the_numbers_are_those_of_fit(reference):
         EWC((strength,)),  # a tuple, as the runner gives it
         epochs=1,
         batch_size=32,
-        lr=0.1,
-        momentum=0.0,
         seeds=range(3),
         device="cpu",
+        **TINY.training,
     )
     np.testing.assert_allclose(cached.matrix("EWC"), run.accuracy, atol=1e-6)
     np.testing.assert_allclose(cached.average("EWC"), metrics.average_accuracy(run.accuracy), atol=1e-6)
@@ -90,7 +89,7 @@ def test_the_search_never_sees_test_data_nor_the_final_permutations(monkeypatch)
     units.run_unit(unit, "cpu")
     [(stream, options)] = seen
     assert options["evaluate"] == "validation"
-    assert min(options["seeds"]) >= units.FIRST_SEARCH_SEED
+    assert len(options["seeds"]) == 2 and min(options["seeds"]) >= 1000, "seeds of no final run"
     final = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
     assert not torch.equal(stream[0].train.x, final[0].train.x)
 
@@ -99,7 +98,7 @@ def test_the_strength_is_the_best_of_the_whole_search(reference):
     cached, _ = reference
     strengths, scores = cached.search("EWC")
     assert strengths.tolist() == [[1.0], [10.0], [100.0]]
-    assert scores.shape == (3, 2)
+    assert scores.shape == (3, 2) and np.ptp(scores.mean(1)) > 0.01
     assert cached.strength("EWC") == tuple(strengths[scores.mean(1).argmax()])
     assert cached.strength("finetune") == ()
     assert cached.search("finetune")[0].shape == (0, 0)
@@ -231,6 +230,15 @@ def test_a_damaged_replica_is_made_again_and_no_other(tmp_path, capsys):
         assert list(store.read(unit)) == others
         assert not file.exists()
     assert "is damaged and is made again" in capsys.readouterr().out
+
+
+def test_each_replica_of_an_outcome_has_its_own_and_an_equal_share_of_the_time():
+    random = np.random.default_rng(0)
+    whole = units.Outcome(random.random((3, 2, 2)), {"curve": random.random((3, 4))}, {"seconds": 9.0})
+    for r, part in enumerate(whole.split()):
+        np.testing.assert_array_equal(part.accuracy, whole.accuracy[[r]])
+        np.testing.assert_array_equal(part.arrays["curve"], whole.arrays["curve"][[r]])
+        assert part.record["seconds"] == 3
 
 
 def test_what_is_left_of_a_unit():
@@ -800,6 +808,21 @@ def test_a_contender_may_have_a_network_of_its_own(tmp_path, monkeypatch):
     assert own != of_all
 
 
+def test_mas_is_measured_on_the_inputs_that_its_name_says():
+    whole = replace(BUDGET, n_train=None, n_test=None)
+    task = setups.grouped(load("digits"), whole, 0, n_tasks=2, scenario="task")[1]
+    train, label = task.train.x, task.train.y - 5
+
+    def images(x):
+        return sorted(x.tolist())
+
+    named = {"training": train, "test": task.test.x, "both": torch.cat([train, task.test.x])}
+    named |= {f"classes {c} and {c + 1}": train[(label == c) | (label == c + 1)] for c in (0, 3)}
+    for name, expected in named.items():
+        method = EXPERIMENTS["mas-inputs"].contender(f"MAS ({name})").build(((1.0,),))
+        assert images(method.inputs(task)) == images(expected)
+
+
 def test_what_plain_training_is_compared_with_has_no_memory_units():
     for name in ("disjoint-mnist", "disjoint-cifar10", "emnist-letters"):
         experiment = EXPERIMENTS[name]
@@ -811,11 +834,15 @@ def test_curves_and_measures_are_kept(monkeypatch):
     experiment = replace(TINY, curve_every=2, measure=setups.active_units)
     monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
     unit = units.Unit("tiny", "cpu", BUDGET, "test", "EWC", ((1.0,),), (0, 1, 2))
-    arrays = units.run_unit(unit, "cpu").arrays
-    assert arrays["curve"].shape[::2] == (3, 2)
-    assert arrays["curve_step"].shape == arrays["curve"].shape[:2]
-    assert arrays["active_units"].shape == (3, 2) and (arrays["active_units"] <= 1).all()
-    assert arrays["weight_size"].shape == (3,)
+    run, arrays, _ = units.train(unit, "cpu")
+    np.testing.assert_allclose(arrays["curve"], run.curves.accuracy, rtol=1e-6)
+    np.testing.assert_array_equal(arrays["curve_step"], [run.curves.step] * 3)
+    last = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)[1].test.x / 255
+    for r, model in enumerate(map(run.model, range(3))):
+        active = [(h > 0).double().mean().item() for h in model(last, hidden=True)[1]]
+        np.testing.assert_allclose(arrays["active_units"][r], active, rtol=1e-6)
+        size = np.mean([(p**2).mean().item() for p in model.parameters()]) ** 0.5
+        assert arrays["weight_size"][r] == pytest.approx(size, rel=1e-6)
 
 
 def test_class_accuracies_average_to_the_accuracy():
@@ -831,9 +858,10 @@ def test_groups_and_cuts():
     budget = replace(BUDGET, n_train=7, n_test=3)
     stream = setups.grouped(letters, budget, 0, n_tasks=3, scenario="domain")
     assert [len(task.train) for task in stream] == [7, 7, 7]
-    assert [len(task.test) for task in stream] == [3, 3, 3]
+    assert [len(part) for task in stream for part in (task.test, task.validation)] == 6 * [3]
     assert stream.n_outputs == 3  # a tenth class is left over
     assert declarations.pairs((1, 2), (3,)) == ((1.0, 3.0), (2.0, 3.0))
+    assert TINY.contender("EWC").candidates(replace(BUDGET, grid_every=2)) == ((1.0,), (100.0,))
 
 
 # Corrupt results

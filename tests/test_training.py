@@ -31,7 +31,9 @@ from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, MemoryMLP, f
 from cl_lib.data import Split
 from cl_lib.methods import SLNID, LwF, Replay, combine
 from cl_lib.methods.base import strength_of
+from cl_lib.optimizers import Optimizer
 from cl_lib.population import Population, masked
+from cl_lib.settings import Settings
 from cl_lib.tasks import Stream
 
 STREAM = small_stream()
@@ -99,6 +101,18 @@ def test_where_the_weights_start_anew_so_does_a_kept_optimizer():
     expected = short(method=Joint(), optimizer="adam")
     kept = short(method=Joint(), optimizer="adam", keep_optimizer=True)
     assert distance(kept.params, expected.params) == 0
+
+
+@each_optimizer
+def test_the_step_of_a_unit_of_steady_gradient(optimizer):
+    options = {"momentum": 0.0, "optimizer": "sgd"} | OPTIMIZERS[optimizer][0]
+    settings = Settings(1, 1, 0.1, keep_optimizer=False, evaluate="test", curve_every=None, **options)
+    params, slope = {"w": torch.zeros(1, 2, dtype=F64)}, torch.tensor([[1e-7, -0.5]], dtype=F64)
+    steps = Optimizer(params, settings)
+    for _ in range(300):
+        before = params["w"].clone()
+        steps.step({"w": slope})
+    torch.testing.assert_close(before - params["w"], steps.step_size("w") * slope, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("build", [TwiceUsed, Convolutional, Embedded, Scaled, Unused])
@@ -427,6 +441,15 @@ def test_every_replica_has_dropout_of_its_own(build):
     assert (distance(first, second) > 1e-3) == build().training
 
 
+def test_dropout_is_drawn_by_the_seed():
+    torch.manual_seed(0)
+    model = with_dropout()
+    one = [(torch.ones(1, 6, dtype=F64), torch.tensor([1]))]  # a single sample has no order to be drawn
+    stream = streams.from_tensors(one, validation=one, test=one)
+    first, second = (short(model, Stream("", "task", stream.tasks, 3), seeds=(seed,)) for seed in (0, 1))
+    assert distance(first.params, second.params) > 1e-3
+
+
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 @pytest.mark.parametrize("method", [Finetune(), L2(1.0), EWC(1.0)])
 def test_frozen_parameters_stay_as_they_are(method, seeds):
@@ -650,6 +673,12 @@ def test_one_task_is_enough_for_methods_that_do_more_than_protect(method):
 def test_numpy_numbers_are_numbers():
     found = short(epochs=np.int64(2), lr=np.float64(0.1), seeds=np.arange(2))
     assert same_bits(found.params, short(seeds=(0, 1)).params)
+
+
+def test_weights_that_are_infinite_have_diverged():
+    people = Population([network() for _ in range(3)])
+    people.params["layers.0.bias"][1, 0] = math.inf
+    assert people.diverged() == [1]
 
 
 def test_diverged_replicas_are_named():
