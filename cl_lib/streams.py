@@ -5,7 +5,7 @@ output layer. What a scenario is stands in :mod:`cl_lib.tasks`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -321,7 +321,7 @@ def _check_count(count: int, what: str) -> None:
 
 
 def _check_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> None:
-    if not all(isinstance(group, Sequence) for group in groups):
+    if not all(isinstance(group, Iterable) for group in groups):
         raise TypeError(f"groups is {groups!r}, but must be a list of groups, such as [(0, 1), (2, 3)].")
     flat = [c for group in groups for c in group]
     outside = [c for c in flat if not 0 <= c < len(dataset.classes)]
