@@ -1,6 +1,5 @@
 """What importance cannot be measured on is refused before any work, and what came out is looked at."""
 
-from collections.abc import Callable
 from numbers import Integral
 
 import torch
@@ -69,11 +68,21 @@ def check_logits(found: object) -> None:
         )
 
 
-def check_no_mixing(forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Refuse a model that gives a sample other logits beside others than alone.
+def first_replica(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the first of several replicas."""
+    return {name: p[0] for name, p in params.items()}
 
-    ``forward`` gives ``(..., N, K)``; one that draws random numbers is not judged.
+
+def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> None:
+    """Refuse a model that gives a sample other logits beside others than alone, judged on its first replica.
+
+    One that draws random numbers is not judged.
     """
+    first = first_replica(params)
+
+    def forward(samples: Tensor) -> Tensor:
+        return functional_call(model, first, (samples,))
+
     together = forward(x)
     if not torch.equal(together, forward(x)):
         return
@@ -84,14 +93,14 @@ def check_no_mixing(forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
             f"model fails on a batch of one sample ({str(error).splitlines()[0]}): write its forward for "
             "any number of samples."
         ) from error
-    if alone[0].shape != together[..., :1, :].shape:
+    if alone[0].shape != together[:1].shape:
         raise ValueError(
             f"model fails on a batch of one sample: its output has shape {tuple(alone[0].shape)} there, but "
             f"{tuple(together.shape)} for {len(x)} samples. Is there a squeeze() in its forward?"
         )
     rounding = max(0.01, torch.finfo(together.dtype).eps ** 0.5)  # on a GPU convolutions round to ten bits
     near = {"rtol": rounding, "atol": rounding * float(together.detach().abs().max())}
-    if not torch.allclose(torch.cat(alone, dim=-2), together, **near):
+    if not torch.allclose(torch.cat(alone), together, **near):
         raise ValueError(
             "model gives a sample other logits alone than beside others: it mixes the samples of a batch, so "
             "that no sample has a loss of its own. The first axis must be that of the samples throughout "
@@ -101,15 +110,14 @@ def check_no_mixing(forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 def check_outputs(model, params, x, y, outputs) -> None:
     """Refuse outputs that the model lacks, and labels outside of them."""
-    first_replica = {name: p[0] for name, p in params.items()}
-    logits = functional_call(model, first_replica, (x,))
+    logits = functional_call(model, first_replica(params), (x,))
     check_logits(logits)
     if logits.ndim != 2:
         raise ValueError(
             f"model gives outputs of shape {tuple(logits.shape)} for {len(x)} samples, but must give "
             "(N, K): a row of K logits for each."
         )
-    check_no_mixing(lambda few: functional_call(model, first_replica, (few,)), x)
+    check_no_mixing(model, params, x)
     n_outputs = logits.shape[-1]
     first, stop = outputs or (0, n_outputs)
     if not 0 <= first < stop <= n_outputs:

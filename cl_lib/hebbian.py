@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cl_lib.checks import check_samples, own_params
+from cl_lib.checks import check_samples, first_replica, own_params
 from cl_lib.models import memory_units, row_in_use
 from cl_lib.per_sample import CHUNK, checked_input, evaluating, mean_in_parts
 
@@ -82,7 +82,7 @@ def population_local_mas(
     chunk = batch_size or max(1, largest // len(next(iter(params.values()))))
     with evaluating(model):
         x = checked_input(model, params, x, outputs=outputs)
-        _check_calls(model, layers, {name: p[0] for name, p in params.items()}, x[:1])
+        _check_calls(model, layers, first_replica(params), x[:1])
         return mean_in_parts(lambda p, xs, _: _sums(model, layers, p, xs, outputs), params, x, None, chunk)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
-from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs, finite
+from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs, finite, first_replica
 from cl_lib.models import evaluation_mode, memory_units, network_input, row_in_use
 
 CHUNK = 4096
@@ -213,7 +213,7 @@ def _closed_form_holds(model: nn.Module, params: dict[str, Tensor], x: Tensor) -
     in_layers = sum(1 for layer in _layers(model).values() for _ in layer.parameters(recurse=False))
     if len(names) != in_layers + len(memory_units(model)):
         return False
-    first = {name: p[0] for name, p in params.items()}
+    first = first_replica(params)
     few = x[:: max(1, len(x) // 8)][:8]  # from all over the data: a single one may be all zero
 
     def uneven(logits, _):  # an even sum of the outputs may have no gradient, as that of a softmax

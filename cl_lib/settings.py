@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cl_lib.checks import check_logits, check_no_batch_statistics, check_no_mixing, is_count
+from cl_lib.checks import check_logits, check_no_batch_statistics, check_no_mixing, first_replica, is_count
 from cl_lib.methods.base import Method
 from cl_lib.models import evaluation_mode, has_parts_by_task
 from cl_lib.population import Population
@@ -114,14 +114,13 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
                 f"model: replicas {broken} of {population.size} give NaN or infinite logits on the first "
                 f"samples of {stream.name}, before any training; look at its forward and its initial weights."
             )
-        check_no_mixing(population.logits_on_shared, x)
+        check_no_mixing(population.network, population.params, x)
 
 
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
     """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
-    first_replica = {name: p[0] for name, p in population.params.items()}
     try:
-        check_logits(functional_call(population.network, first_replica, (x,)))
+        check_logits(functional_call(population.network, first_replica(population.params), (x,)))
     except RuntimeError as error:
         raise ValueError(
             f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"

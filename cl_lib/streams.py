@@ -168,7 +168,7 @@ def from_tensors(
         labels below 0, no sample).
     """
     check_scenario(scenario)
-    given = {"train": _splits(train, "train"), "test": None, "validation": None}
+    given = {"train": _splits(train, "train")}
     for part, pairs in (("test", test), ("validation", validation)):
         given[part] = None if pairs is None else _splits(pairs, part, len(given["train"]))
     parts = []
