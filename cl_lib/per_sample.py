@@ -24,7 +24,7 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs, finite, first_replica
-from cl_lib.models import evaluation_mode, memory_units, network_input, row_in_use
+from cl_lib.models import convolves_on_cpu, evaluation_mode, memory_units, network_input, row_in_use
 
 CHUNK = 4096
 CHUNK_OF_PATCHES = 64  # where there are convolutions, whose patches take many times the room of the images
@@ -62,7 +62,8 @@ def per_sample_mean(
         closed = _closed_form_holds(model, params, x)
         if closed and any(isinstance(m, nn.Conv2d) for m in model.modules()):
             chunk = min(chunk, CHUNK_OF_PATCHES)
-        sums, each = (_closed_sums, over_replicas) if closed else (_general_sums, _one_by_one)
+        sums = _closed_sums if closed else _general_sums
+        each = over_replicas if closed and not convolves_on_cpu(model) else _one_by_one
         return mean_in_parts(
             lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk, each
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from cl_lib.models import evaluation_mode
+from cl_lib.models import convolves_on_cpu, evaluation_mode
 
 Params = dict[str, Tensor]
 # Images in one forward pass of an evaluation: on a CPU so few that a convolution's activations stay in its
@@ -52,6 +52,7 @@ class Population:
             name: (p[0] if self.size == 1 else p).detach().requires_grad_(stacked[name].requires_grad)
             for name, p in self.params.items()
         }
+        self._vmap = functools.partial(vmap, chunk_size=1 if convolves_on_cpu(networks[0]) else None)
 
     def per_replica(self, strength: float | Sequence[float]) -> Tensor:
         """The strength of each replica, ``(R,)``."""
@@ -89,12 +90,12 @@ class Population:
         """Logits ``(R, B, K)`` for inputs ``(R, B, ...)``, differentiable in the leaves."""
         if self.size == 1:
             return functional_call(self.network, self.leaves, (x[0],))[None]
-        return vmap(self._call, randomness="different")(self.leaves, x)
+        return self._vmap(self._call, randomness="different")(self.leaves, x)
 
     def logits_of(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` of other weights ``(R, ...)`` in evaluation mode, without gradient."""
         with torch.no_grad(), evaluation_mode(self.network):
-            return vmap(self._call)(params, x)
+            return self._vmap(self._call)(params, x)
 
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """:meth:`logits` and the hidden activations, of a network called with ``hidden=True``."""
@@ -103,14 +104,14 @@ class Population:
                 logits, hidden = self._call(self.leaves, x[0], hidden=True)
                 return logits[None], [h[None] for h in hidden]
             call = functools.partial(self._call, hidden=True)
-            return vmap(call, randomness="different")(self.leaves, x)
+            return self._vmap(call, randomness="different")(self.leaves, x)
 
     def logits_on_shared(self, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
         with torch.no_grad():
             if self.size == 1:
                 return functional_call(self.network, self.leaves, (x,))[None]
-            return vmap(self._call, in_dims=(0, None))(self.params, x)
+            return self._vmap(self._call, in_dims=(0, None))(self.params, x)
 
     def gradient(self, loss: Tensor) -> Params:
         """Gradient of a loss summed over replicas, ``(R, ...)``: no replica feels another's loss.
