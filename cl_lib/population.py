@@ -52,7 +52,7 @@ class Population:
             name: (p[0] if self.size == 1 else p).detach().requires_grad_(stacked[name].requires_grad)
             for name, p in self.params.items()
         }
-        self._vmap = functools.partial(vmap, chunk_size=1 if convolves_on_cpu(networks[0]) else None)
+        self._one_by_one = convolves_on_cpu(networks[0])
 
     def per_replica(self, strength: float | Sequence[float]) -> Tensor:
         """The strength of each replica, ``(R,)``."""
@@ -90,12 +90,12 @@ class Population:
         """Logits ``(R, B, K)`` for inputs ``(R, B, ...)``, differentiable in the leaves."""
         if self.size == 1:
             return functional_call(self.network, self.leaves, (x[0],))[None]
-        return self._vmap(self._call, randomness="different")(self.leaves, x)
+        return self._of_all(self.leaves, x, randomness="different")
 
     def logits_of(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` of other weights ``(R, ...)`` in evaluation mode, without gradient."""
         with torch.no_grad(), evaluation_mode(self.network):
-            return self._vmap(self._call)(params, x)
+            return self._of_all(params, x)
 
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """:meth:`logits` and the hidden activations, of a network called with ``hidden=True``."""
@@ -103,15 +103,14 @@ class Population:
             if self.size == 1:
                 logits, hidden = self._call(self.leaves, x[0], hidden=True)
                 return logits[None], [h[None] for h in hidden]
-            call = functools.partial(self._call, hidden=True)
-            return self._vmap(call, randomness="different")(self.leaves, x)
+            return self._of_all(self.leaves, x, randomness="different", hidden=True)
 
     def logits_on_shared(self, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
         with torch.no_grad():
             if self.size == 1:
                 return functional_call(self.network, self.leaves, (x,))[None]
-            return self._vmap(self._call, in_dims=(0, None))(self.params, x)
+            return self._of_all(self.params, x, shared=True)
 
     def gradient(self, loss: Tensor) -> Params:
         """Gradient of a loss summed over replicas, ``(R, ...)``: no replica feels another's loss.
@@ -146,8 +145,24 @@ class Population:
         )
         return (~finite).nonzero().flatten().tolist()
 
+    def _of_all(self, params: Params, x: Tensor, *, shared=False, randomness="error", **options: bool):
+        """What the network gives for every replica's weights ``(R, ...)`` and inputs, or for shared ones."""
+        call = functools.partial(self._call, **options)
+        if not self._one_by_one:
+            return vmap(call, in_dims=(0, None if shared else 0), randomness=randomness)(params, x)
+        inputs = [x] * self.size if shared else x
+        replicas = ({name: p[r] for name, p in params.items()} for r in range(self.size))
+        return _stacked([call(*of_one) for of_one in zip(replicas, inputs, strict=True)])
+
     def _call(self, params: Params, x: Tensor, **options: bool) -> Tensor:
         return functional_call(self.network, params, (x,), options)
+
+
+def _stacked(found):
+    """Tensors of all replicas as one; tuples and lists of them part by part."""
+    if isinstance(found[0], Tensor):
+        return torch.stack(found)
+    return type(found[0])(_stacked(of_all) for of_all in zip(*found, strict=True))
 
 
 @contextmanager

@@ -350,7 +350,10 @@ def test_batch_size_decides_memory_only(name, kind):
 @pytest.mark.parametrize(
     "name", ["mlp", "user's convolutions", "layer used twice", "embedding", "PReLU", "system of equations"]
 )
-def test_a_population_is_its_replicas(name, kind):
+@pytest.mark.parametrize("side_by_side", [False, True], ids=["as on a CPU", "as on a GPU"])
+def test_a_population_is_its_replicas(name, kind, side_by_side, monkeypatch):
+    if side_by_side:
+        monkeypatch.setattr(per_sample, "convolves_on_cpu", lambda network: False)
     models, (x, y) = [build(name, seed) for seed in range(3)], samples(30)
     params, _ = torch.func.stack_module_state(models)
     params = {key: p.detach() for key, p in params.items()}

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from cl_lib import MLP, ConvNet
-from cl_lib.models import evaluation_mode, network_input
+from cl_lib.models import convolves_on_cpu, evaluation_mode, network_input
 
 
 def test_mlp_by_hand():
@@ -56,6 +56,45 @@ def test_convnet_by_hand():
         torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(logits, model.layers[1](expected[-1]))
     assert torch.equal(model(x), logits)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_convnet_pools_first_with_the_gradient_of_pooling_last(hidden):
+    torch.manual_seed(0)
+    model = ConvNet((2, 8, 9), channels=(3, 4), hidden=5, n_outputs=6).double()
+    x = torch.randn(7, 2, 8, 9, dtype=torch.float64)
+
+    def by_hand():
+        h, activations = x, []
+        for layer in model.convolutions:
+            activations.append(functional.conv2d(h, layer.weight, layer.bias, padding=1).relu())
+            h = functional.max_pool2d(activations[-1], 2)
+        activations.append(model.layers[0](h.flatten(1)).relu())
+        return model.layers[1](activations[-1]), activations
+
+    def gradients(logits, activations):
+        loss = logits.square().sum() + sum(h.square().sum() for h in activations)
+        return torch.autograd.grad(loss, list(model.parameters()))
+
+    logits, activations = by_hand()
+    expected = gradients(logits, activations if hidden else [])
+    found = gradients(*model(x, hidden=True)) if hidden else gradients(model(x), [])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert theirs.abs().max() > 0.1
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "network, expected",
+    [
+        (lambda: MLP(6), False),
+        (lambda: ConvNet((1, 8, 8)), True),
+        (lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten()), True),
+        (lambda: ConvNet((1, 8, 8)).to("meta"), False),
+    ],
+)
+def test_convolves_on_cpu(network, expected):
+    assert convolves_on_cpu(network()) is expected
 
 
 def test_convnet_takes_flat_images():

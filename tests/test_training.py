@@ -27,7 +27,23 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MAS, MLP, SI, ConvNet, Finetune, Joint, MemoryMLP, fit, streams, tasks, training
+from cl_lib import (
+    EWC,
+    L2,
+    MAS,
+    MLP,
+    SI,
+    ConvNet,
+    Finetune,
+    Joint,
+    MemoryMLP,
+    fit,
+    per_sample,
+    population,
+    streams,
+    tasks,
+    training,
+)
 from cl_lib.data import Split
 from cl_lib.methods import SLNID, LwF, Replay, combine
 from cl_lib.methods.base import strength_of
@@ -217,8 +233,12 @@ def test_ten_seeds_with_heads_of_their_own(method, scenario):
 
 
 @pytest.mark.filterwarnings("ignore::cl_lib.methods.IneffectivePenalty")
+@pytest.mark.parametrize("side_by_side", [False, True], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_ten_seeds_of_a_convolutional_network(optimizer):
+def test_ten_seeds_of_a_convolutional_network(optimizer, side_by_side, monkeypatch):
+    if side_by_side:
+        monkeypatch.setattr(population, "convolves_on_cpu", lambda network: False)
+        monkeypatch.setattr(per_sample, "convolves_on_cpu", lambda network: False)
     stream = small_stream(shape=(1, 2, 3))
 
     def build():
