@@ -170,8 +170,8 @@ def mas_of_logistic():
     dict of pairs
         Each the derivative by w, and its closed form: ``"logits"``, :math:`\partial_wz^2=2zx`, which
         grows as the unit gets sure; ``"probabilities"``,
-        :math:`\partial_w(p^2+(1-p)^2)=2(2p-1)\,p(1-p)\,x`, which vanishes; ``"absolute Fisher"`` for
-        :math:`x>0`, :math:`E_y|\partial_w\log p(y|x)|=2p(1-p)\,x`.
+        :math:`\partial_w(p^2+(1-p)^2)` :math:`{}=2(2p-1)\,p(1-p)\,x`, which vanishes;
+        ``"absolute Fisher"`` for :math:`x>0`, :math:`E_y|\partial_w\log p(y|x)|=2p(1-p)\,x`.
     """
     w, x = sp.Symbol("w", real=True), sp.Symbol("x", positive=True)
     p = sigmoid(w * x)

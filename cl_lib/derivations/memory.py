@@ -15,7 +15,7 @@ FISHER_A_AND_B = (2, 2, 1)
 
 
 def loss_c(memory=0):
-    r"""Task C, :math:`L_C=\frac12[(\theta_1-1)^2+(\theta_2+\theta_3+m-5)^2]`, m its memory unit.
+    r"""Task C, :math:`L_C=\frac12[(\theta_1-1)^2` :math:`{}+(\theta_2+\theta_3+m-5)^2]`, m its memory unit.
 
     It asks for a sum of 5 where B asks for 9: the weights alone cannot solve both.
     """

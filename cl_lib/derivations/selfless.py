@@ -10,7 +10,7 @@ from cl_lib.derivations.three_weights import LAM, THETA, loss_b, quadratic_penal
 
 
 def loss_a_of_units(h1, h2):
-    r"""Task A, :math:`L_A=\frac12[(\theta_1-1)^2+(h_1\theta_2+h_2\theta_3-1)^2]`.
+    r"""Task A, :math:`L_A=\frac12[(\theta_1-1)^2` :math:`{}+(h_1\theta_2+h_2\theta_3-1)^2]`.
 
     With activations (1, 0) this is :func:`cl_lib.derivations.loss_a`, which never sees θ₃.
     """

@@ -16,7 +16,7 @@ def loss_a():
 
 
 def loss_b(n_weights=3):
-    r"""Task B, :math:`L_B=\frac12[(\theta_1-1)^2+(\theta_2+\theta_3-9)^2]`; of 2 weights, no θ₃."""
+    r"""Task B, :math:`L_B=\frac12[(\theta_1-1)^2` :math:`{}+(\theta_2+\theta_3-9)^2]`; of 2, no θ₃."""
     if n_weights not in (2, 3):
         raise ValueError(f"n_weights is {n_weights}; the world has 2 or 3 weights, choose one.")
     return ((THETA[0] - 1) ** 2 + (sum(THETA[1:n_weights]) - 9) ** 2) / 2

@@ -41,8 +41,9 @@ def penalty(
 class Quadratic:
     r"""A sum of quadratic penalties, kept as the one quadratic that it is.
 
-    :math:`\tfrac12\sum_tF_t(\theta-\theta_t)^2=\tfrac12F(\theta-\mu)^2+c` with :math:`F=\sum_tF_t` and
-    :math:`\mu=F^{-1}\sum_tF_t\theta_t`: memory does not grow with the number of tasks.
+    :math:`\tfrac12\sum_tF_t(\theta-\theta_t)^2` :math:`{}=\tfrac12F(\theta-\mu)^2+c` with
+    :math:`F=\sum_tF_t` and :math:`\mu=F^{-1}\sum_tF_t\theta_t`: memory does not grow with the number of
+    tasks.
 
     Attributes
     ----------

@@ -1,0 +1,59 @@
+"""The built pages on a phone, 375 pixels wide: nothing is cut off, nothing squeezed."""
+
+import pytest
+from conftest import BOOK
+
+WIDTH = 375
+NARROW = 60  # pixels in which no word of a table fits
+PAGES = sorted(
+    str(path.relative_to(BOOK).with_suffix(".html"))
+    for path in BOOK.rglob("*.md")
+    if "_build" not in path.parts
+)
+CUT_OFF = """() => [...document.querySelectorAll('.bd-article mjx-container:not([display=true])')]
+  .filter((box) => box.clientWidth)
+  .filter((box) => box.querySelector('mjx-math').getBoundingClientRect().width > box.clientWidth + 3)
+  .map((box) => box.closest('p, li, td, dd').textContent.trim().slice(0, 100))"""
+SQUEEZED = f"""() => [...document.querySelectorAll('.bd-article :is(td, th)')]
+  .filter((cell) => cell.offsetParent && cell.textContent.trim().length > 12)
+  .filter((cell) => cell.clientWidth < {NARROW})
+  .map((cell) => cell.textContent.trim().slice(0, 50))"""
+
+
+@pytest.fixture(scope="module")
+def phone(browser):
+    context = browser.new_context(viewport={"width": WIDTH, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+def shown(phone, file):
+    """Open a page and wait until its formulas are set."""
+    phone.goto(file.as_uri())
+    phone.evaluate("() => window.MathJax?.startup?.promise")
+    return phone
+
+
+@pytest.mark.parametrize("name", [*PAGES, "genindex.html"])
+def test_a_page_is_as_wide_as_a_phone_and_none_of_it_is_cut_off(phone, built_book, name):
+    page = shown(phone, built_book / name)
+    assert page.evaluate("() => document.documentElement.scrollWidth") == WIDTH
+    assert page.evaluate(CUT_OFF) == [], "an inline formula is wider than the text: split it in two"
+    assert page.evaluate(SQUEEZED) == [], "a cell of a table has no room for its words"
+
+
+@pytest.mark.parametrize(
+    "find, body, expected",
+    [
+        (CUT_OFF, "<p><mjx-container><mjx-math style='width: 500px'></mjx-math></mjx-container>a</p>", "a"),
+        (CUT_OFF, "<p><mjx-container><mjx-math style='width: 100px'></mjx-math></mjx-container>a</p>", None),
+        (SQUEEZED, "<table><tr><td style='width: 40px'>words without a place", "words without a place"),
+        (SQUEEZED, "<table><tr><td style='width: 90px'>words in their place", None),
+    ],
+)
+def test_what_is_cut_off_or_squeezed_is_found(phone, tmp_path, find, body, expected):
+    style = "mjx-container, mjx-math { display: inline-block; max-width: 100%; overflow: auto; }"
+    style += " mjx-math { max-width: none; } td { word-break: break-all; }"
+    (tmp_path / "page.html").write_text(f"<style>{style}</style><body class='bd-article'>{body}", "utf8")
+    found = shown(phone, tmp_path / "page.html").evaluate(find)
+    assert found == ([expected] if expected else [])
