@@ -1,4 +1,4 @@
-"""The built pages on a phone, 375 pixels wide: nothing is cut off, nothing squeezed."""
+"""The built pages as a reader meets them: whole on a phone, and without useless stops of the Tab key."""
 
 import pytest
 from conftest import BOOK
@@ -40,6 +40,15 @@ def test_a_page_is_as_wide_as_a_phone_and_none_of_it_is_cut_off(phone, built_boo
     assert page.evaluate("() => document.documentElement.scrollWidth") == WIDTH
     assert page.evaluate(CUT_OFF) == [], "an inline formula is wider than the text: split it in two"
     assert page.evaluate(SQUEEZED) == [], "a cell of a table has no room for its words"
+
+
+def test_formulas_within_the_text_are_no_stops_of_the_tab_key(browser, built_book):
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        page, stops = shown(context.new_page(), built_book / "ewc.html"), []
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            stops.append(page.evaluate("() => document.activeElement.tagName"))
+    assert "A" in stops and "MJX-CONTAINER" not in stops
 
 
 @pytest.mark.parametrize(
