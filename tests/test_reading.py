@@ -20,6 +20,12 @@ SQUEEZED = f"""() => [...document.querySelectorAll('.bd-article :is(td, th)')]
   .map((cell) => cell.textContent.trim().slice(0, 50))"""
 
 
+UNNAMED = """() => [...document.querySelectorAll('summary, button')]
+  .filter((element) => element.offsetParent)
+  .filter((element) => !element.getAttribute('aria-label') && !element.innerText.trim())
+  .map((element) => element.outerHTML.slice(0, 100))"""
+
+
 @pytest.fixture(scope="module")
 def phone(browser):
     context = browser.new_context(viewport={"width": WIDTH, "height": 800})
@@ -40,6 +46,17 @@ def test_a_page_is_as_wide_as_a_phone_and_none_of_it_is_cut_off(phone, built_boo
     assert page.evaluate("() => document.documentElement.scrollWidth") == WIDTH
     assert page.evaluate(CUT_OFF) == [], "an inline formula is wider than the text: split it in two"
     assert page.evaluate(SQUEEZED) == [], "a cell of a table has no room for its words"
+
+
+@pytest.mark.parametrize("name", ["ewc.html", "api/methods.html"])
+def test_what_opens_and_closes_says_what_it_opens(browser, built_book, name):
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        page = shown(context.new_page(), built_book / name)
+        assert page.evaluate(UNNAMED) == []
+        assert page.get_by_label("Pages of API reference").count() == 1
+        assert page.locator("summary[aria-label='Toggle hidden content']").count() == 0
+        folded = page.locator("summary", has_text="Show code cell source").count()
+        assert folded > 5 if name == "ewc.html" else not folded
 
 
 def test_formulas_within_the_text_are_no_stops_of_the_tab_key(browser, built_book):
