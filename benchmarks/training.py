@@ -185,12 +185,37 @@ def measure_images():
         print(f"{name:18} {statistics.median(found):6.1f} ms [{min(found):.1f}, {max(found):.1f}]")
 
 
+def measure_widths():
+    """How many networks of a width it pays to train at once."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(1280, 784, generator=generator), torch.randint(10, (1280,), generator=generator)
+    stream = from_tensors([(x, y)], test=[(x[:10], y[:10])], validation=[(x[:10], y[:10])])
+    times = {(width, n): [] for width in (64, 256, 1000) for n in (1, 20, 100) if width * n < 30_000}
+    for _ in range(N_ROUNDS):
+        for (width, n), found in times.items():
+            start = time.process_time()
+            for first in range(max(1, 20 // n)):
+                fit(
+                    lambda w=width: MLP(784, (w, w)),
+                    stream,
+                    seeds=range(first, first + n),
+                    epochs=1,
+                    batch_size=128,
+                )
+            found.append((time.process_time() - start) / max(20, n))
+    print("\n784-h-h-10, batch 128; CPU time of one network of so many at once, relative to one alone")
+    for (width, n), found in times.items():
+        alone = statistics.median(times[width, 1])
+        print(f"h = {width:4}, {n:3} at once: {statistics.median(found) / alone:5.2f}")
+
+
 def main():
     torch.set_num_threads(1)
     stream = made_up_stream()
     report_steps(measure_steps(stream))
     measure_population(stream)
     measure_images()
+    measure_widths()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ class Here:
         """Refuse a device that is not there, before any work starts."""
         training_device(self.device)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether units should be small."""
+        return training_device(self.device).type == "cpu"
+
     def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
         """Yield each unit with what gives its outcome."""
         for unit in units:
@@ -35,6 +40,7 @@ class Cluster:
     address: str
     device: str
     at_once: int = 1000
+    on_cpu: bool = False  # its workers may be anything
 
     def check(self) -> None:
         """Refuse an address at which no scheduler answers, before any work starts."""

@@ -36,6 +36,8 @@ except ImportError:  # on Windows
 
 FIRST_SEARCH_SEED = 1000
 SEARCH_STREAM, TEST_STREAM = 1, 0
+# On a CPU: at so many units of a hidden layer a network is fastest alone; of narrower ones, so many at once.
+WIDE_ON_CPU, MOST_ON_CPU = 1000, 20
 
 
 @dataclass(frozen=True)
@@ -135,30 +137,36 @@ class Outcome:
         return Outcome(arrays.pop("accuracy"), arrays, record)
 
 
-def search_units(experiment: Experiment, profile: str, budget: Budget) -> list[Unit]:
-    """The search for strengths, for every contender that has a choice."""
-    seeds = tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + budget.search_seeds))
-    units = []
+def search_units(experiment: Experiment, profile: str, budget: Budget, *, on_cpu=False) -> list[Unit]:
+    """The search for strengths, for every contender that has a choice; smaller units ``on_cpu``."""
+    first, units = FIRST_SEARCH_SEED, []
     for contender in experiment.lines(profile):
-        points, per_unit = contender.candidates(budget), max(1, _at_once(contender, budget) // len(seeds))
-        for some in _chunks(points, per_unit) if len(points) > 1 else ():
-            units.append(Unit(experiment.name, profile, budget, "search", contender.name, some, seeds))
+        points, n = contender.candidates(budget), _at_once(contender, budget, on_cpu)
+        for some in _chunks(points, max(1, n // budget.search_seeds)) if len(points) > 1 else ():
+            for seeds in _chunks(tuple(range(first, first + budget.search_seeds)), n):
+                units.append(Unit(experiment.name, profile, budget, "search", contender.name, some, seeds))
     return units
 
 
-def test_units(experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point]) -> list[Unit]:
-    """The final runs, each contender at its chosen point."""
+def test_units(
+    experiment: Experiment, profile: str, budget: Budget, chosen: dict[str, Point], *, on_cpu=False
+) -> list[Unit]:
+    """The final runs, each contender at its chosen point; smaller units ``on_cpu``."""
     return [
         Unit(experiment.name, profile, budget, "test", contender.name, (chosen[contender.name],), seeds)
         for contender in experiment.lines(profile)
-        for seeds in _chunks(tuple(range(budget.seeds)), _at_once(contender, budget))
+        for seeds in _chunks(tuple(range(budget.seeds)), _at_once(contender, budget, on_cpu))
     ]
 
 
-def _at_once(contender: Contender, budget: Budget) -> int:
-    """Replicas trained at once: of a network wider than the budget's, fewer; side by side they slow down."""
+def _at_once(contender: Contender, budget: Budget, on_cpu: bool) -> int:
+    """Replicas trained at once: of a network wider than the budget's, fewer; side by side they slow down.
+
+    A CPU, whose cache is small, has the least to gain from many, and they would be lost together.
+    """
     width = contender.width or budget.width
-    return max(1, min(budget.chunk, budget.chunk * budget.width // width))
+    most = budget.chunk if not on_cpu else 1 if width >= WIDE_ON_CPU else min(budget.chunk, MOST_ON_CPU)
+    return max(1, min(most, budget.chunk * budget.width // width))
 
 
 def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[Unit, Outcome]) -> dict:

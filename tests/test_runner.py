@@ -730,8 +730,30 @@ def test_wide_networks_are_trained_in_smaller_groups():
     ):
         for width, size in sizes.items():
             groups = [unit.n_replicas for unit in stage if unit.contender == f"EWC, {width} units"]
-            assert max(groups) == (size if stage[0].stage == "test" else max(2, 2 * (size // 2)))
+            assert max(groups) == (size if stage[0].stage == "test" else max(1, 2 * (size // 2)))
             assert sum(groups) == (10 if stage[0].stage == "test" else 2 * 6)
+
+
+@pytest.mark.parametrize("name, most", [("width", None), ("selfless-64", 20), ("permuted-mnist-wide", 1)])
+def test_on_a_cpu_the_same_networks_are_trained_in_small_groups(name, most):
+    experiment = EXPERIMENTS[name]
+    asked = {"experiment": experiment, "profile": "full", "budget": experiment.budgets["full"]}
+    asked["budget"] = replace(asked["budget"], seeds=30, search_seeds=5)
+    chosen = {c.name: c.grid[0] for c in experiment.contenders}
+    for make, more in ((units.search_units, {}), (units.test_units, {"chosen": chosen})):
+        large, small = (make(**asked, **more, on_cpu=on_cpu) for on_cpu in (False, True))
+        assert {r for u in small for r in u.replicas()} == {r for u in large for r in u.replicas()}
+        assert sum(u.n_replicas for u in small) == sum(u.n_replicas for u in large)
+        assert max(u.n_replicas for u in large) > max(u.n_replicas for u in small)
+        for unit in small:
+            assert unit.n_replicas <= (1 if unit.width >= 1000 else 20)
+        assert most is None or max(u.n_replicas for u in small) == most
+
+
+@pytest.mark.parametrize("device, on_cpu", [("cpu", True), ("auto", not torch.cuda.is_available())])
+def test_a_run_knows_whether_it_is_on_a_cpu(device, on_cpu):
+    assert compute.Here(device).on_cpu is on_cpu
+    assert not compute.Cluster("tcp://nowhere:1", device).on_cpu
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "tiny"])
