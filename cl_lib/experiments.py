@@ -278,8 +278,8 @@ EXPERIMENTS = {
             "Five Fishers on split CIFAR-10, a small convolutional network",
             estimators(6),
             _budgets(
-                Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
-                Budget(10, 3, epochs=5, batch_size=64, n_train=None, n_test=None, width=16, chunk=1),
+                Budget(10, 5, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
+                Budget(10, 5, epochs=5, batch_size=64, n_train=None, n_test=None, width=16, chunk=1),
                 quick_images=200,
             ),
             dataset="cifar-10",
