@@ -261,18 +261,20 @@ CLAIMS = (
     *(
         Claim(
             f"split {dataset}, online EWC",
-            f"Fisher: {ours}",
+            "fine-tuning" if ours == "none" else f"Fisher: {ours}",
             numbers[dataset],
             "vandeven2025fisher",
-            where,
+            where + ", a failure" * (ours == "none"),
             experiment,
             average(ours),
+            at_most=ours == "none",
         )
         for dataset, experiment, where in (
             ("MNIST", "fisher-split-mnist", "table of best strengths"),
             ("CIFAR-10", "fisher-split-cifar10", "table of best strengths, a reduced ResNet-18"),
         )
         for ours, numbers in {
+            "none": {"MNIST": 0.8541, "CIFAR-10": 0.6953},
             "exact": {"MNIST": 0.9912, "CIFAR-10": 0.8491},
             "exact, 500 images": {"MNIST": 0.9893, "CIFAR-10": 0.8457},
             "sampled": {"MNIST": 0.9912, "CIFAR-10": 0.8377},
