@@ -22,7 +22,7 @@ SQUEEZED = f"""() => [...document.querySelectorAll('.bd-article :is(td, th)')]
 
 UNNAMED = """() => [...document.querySelectorAll('summary, button')]
   .filter((element) => element.offsetParent)
-  .filter((element) => !element.getAttribute('aria-label') && !element.innerText.trim())
+  .filter((element) => !element.getAttribute('aria-label') && !element.textContent.trim())
   .map((element) => element.outerHTML.slice(0, 100))"""
 
 
