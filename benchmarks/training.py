@@ -163,11 +163,18 @@ def textbook_convnet():
     )
 
 
+def one_task(n_samples, n_inputs):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(n_samples, n_inputs, generator=generator)
+    y = torch.randint(10, (n_samples,), generator=generator)
+    few = [(x[:10], y[:10])]
+    return from_tensors([(x, y)], test=few, validation=few)
+
+
 def measure_images():
     """A convolutional network on images like CIFAR-10's: an ordinary network, ours, and three replicas."""
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(3200, 3072, generator=generator), torch.randint(10, (3200,), generator=generator)
-    stream = from_tensors([(x, y)], test=[(x[:10], y[:10])], validation=[(x[:10], y[:10])])
+    batch_size, n_steps = 64, 50
+    stream = one_task(n_steps * batch_size, 3072)
 
     def ours():
         return ConvNet(channels=(16, 32), hidden=64)
@@ -177,19 +184,17 @@ def measure_images():
     for _ in range(N_ROUNDS):
         for name, (build, n) in cases.items():
             start = time.process_time()
-            fit(build, stream, seeds=range(n), epochs=1, batch_size=64)
+            fit(build, stream, seeds=range(n), epochs=1, batch_size=batch_size)
             times[name].append((time.process_time() - start) / n)
-    print("\nimages, 16 and 32 filters, batch 64; CPU time of one replica's step")
+    print(f"\nimages, 16 and 32 filters, batch {batch_size}; CPU time of one replica's step")
     for name, found in times.items():
-        found = [1e3 * seconds / 50 for seconds in found]
+        found = [1e3 * seconds / n_steps for seconds in found]
         print(f"{name:18} {statistics.median(found):6.1f} ms [{min(found):.1f}, {max(found):.1f}]")
 
 
 def measure_widths():
     """How many networks of a width it pays to train at once."""
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(1280, 784, generator=generator), torch.randint(10, (1280,), generator=generator)
-    stream = from_tensors([(x, y)], test=[(x[:10], y[:10])], validation=[(x[:10], y[:10])])
+    stream = one_task(1280, 784)
     times = {(width, n): [] for width in (64, 256, 1000) for n in (1, 20, 100) if width * n < 30_000}
     for _ in range(N_ROUNDS):
         for (width, n), found in times.items():
