@@ -28,7 +28,7 @@ from cl_lib.methods import (
     Replay,
     combine,
 )
-from cl_lib.setups import mlp
+from cl_lib.setups import glorot_mlp, mlp
 from cl_lib.tasks import Task, some
 
 
@@ -204,8 +204,15 @@ def optimizers() -> tuple[Contender, ...]:
 
 
 def authors_si() -> tuple[Contender, ...]:
-    """SI whose penalty enters through the gradient; the middle strength is that of its authors' best run."""
-    return (Contender("SI", partial(SI, step="gradient"), powers(0.03, 0.1, 0.3)),)
+    """SI whose penalty enters through the gradient, from two kinds of initial weights.
+
+    The middle strength is that of its authors' best run.
+    """
+    by_gradient, grid = partial(SI, step="gradient"), powers(0.03, 0.1, 0.3)
+    return (
+        Contender("SI", by_gradient, grid),
+        Contender("SI, Glorot", by_gradient, grid, network=glorot_mlp),
+    )
 
 
 def widths() -> tuple[Contender, ...]:

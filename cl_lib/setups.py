@@ -56,6 +56,15 @@ def mlp(stream: Stream, width: int) -> MLP:
     return MLP(_n_inputs(stream), (width, width), stream.n_outputs)
 
 
+def glorot_mlp(stream: Stream, width: int) -> MLP:
+    """:func:`mlp` with the initial weights of Keras: Glorot & Bengio (2010), equation 16; biases zero."""
+    network = mlp(stream, width)
+    for layer in network.layers:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return network
+
+
 def memory_mlp(stream: Stream, width: int) -> MemoryMLP:
     """Two hidden layers with memory units."""
     return MemoryMLP(_n_inputs(stream), (width, width), stream.n_outputs, n_tasks=len(stream))

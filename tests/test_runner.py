@@ -852,6 +852,18 @@ def test_what_plain_training_is_compared_with_has_no_memory_units():
             assert (contender.network is setups.mlp) == (contender.name in ("plain", "EWC"))
 
 
+def test_initial_weights_of_glorot():
+    contender = EXPERIMENTS["si-authors"].contender("SI, Glorot")
+    stream = setups.permuted(load("digits"), BUDGET, 0, n_tasks=2)
+    torch.manual_seed(0)
+    network = contender.network(stream, 300)
+    for layer, (n_in, n_out) in zip(network.layers, ((64, 300), (300, 300), (300, 10)), strict=True):
+        weights, limit = layer.weight.detach().double(), (6 / (n_in + n_out)) ** 0.5
+        assert weights.shape == (n_out, n_in) and not layer.bias.any()
+        assert weights.abs().max() <= limit  # uniform up to there: mean square limit^2 / 3
+        assert weights.square().mean().item() == pytest.approx(limit**2 / 3, rel=0.06)
+
+
 def test_curves_and_measures_are_kept(monkeypatch):
     experiment = replace(TINY, curve_every=2, measure=setups.active_units)
     monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
