@@ -40,11 +40,19 @@ class Cluster:
     address: str
     device: str
     at_once: int = 1000
-    on_cpu: bool = False  # its workers may be anything
 
     def check(self) -> None:
         """Refuse an address at which no scheduler answers, before any work starts."""
         self._connect().close()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether units should be small: where every worker that is there by now computes on a CPU."""
+        if self.device == "cpu":
+            return True
+        with self._connect() as client:
+            devices = client.run(training_device, self.device, on_error="ignore").values()
+        return bool(devices) and all(device.type == "cpu" for device in devices)
 
     def _connect(self):
         try:

@@ -80,9 +80,9 @@ def run(
     path = (root / ".quick" if profile == "quick" else root) / name
     cached = _load(name, root)
     store = open_store(root / ".units" / name, experiment, cached and cached.manifest)
-    asked = experiment, profile, budget
-    searching = search_units(*asked, on_cpu=compute.on_cpu)
-    as_many = test_units(*asked, choose(*asked, {}), on_cpu=compute.on_cpu)
+    asked, on_cpu = (experiment, profile, budget), compute.on_cpu
+    searching = search_units(*asked, on_cpu=on_cpu)
+    as_many = test_units(*asked, choose(*asked, {}), on_cpu=on_cpu)
     if cached:
         _take(cached, store, experiment, searching + as_many)
     total = sum(unit.effort for unit in (*searching, *as_many))
@@ -90,7 +90,7 @@ def run(
     with tqdm(total=total, desc=name, disable=disable, bar_format=_BAR, smoothing=0) as bar:
         searched = _finish(searching, store, compute, bar)
         chosen = choose(*asked, searched)
-        final = _finish(test_units(*asked, chosen, on_cpu=compute.on_cpu), store, compute, bar)
+        final = _finish(test_units(*asked, chosen, on_cpu=on_cpu), store, compute, bar)
     with results.lock(name, root=root):
         check_run(name, profile, seeds, root=root)  # another run may have ended since
         _check_notes(name, root, store)

@@ -164,8 +164,9 @@ def _at_once(contender: Contender, budget: Budget, on_cpu: bool) -> int:
 
     A CPU, whose cache is small, has the least to gain from many, and they would be lost together.
     """
-    width = contender.width or budget.width
-    most = budget.chunk if not on_cpu else 1 if width >= WIDE_ON_CPU else min(budget.chunk, MOST_ON_CPU)
+    width, most = contender.width or budget.width, budget.chunk
+    if on_cpu:
+        most = 1 if width >= WIDE_ON_CPU else min(most, MOST_ON_CPU)
     return max(1, min(most, budget.chunk * budget.width // width))
 
 
