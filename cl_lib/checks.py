@@ -1,6 +1,6 @@
 """What importance cannot be measured on is refused before any work, and what came out is looked at."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,11 @@ def is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a real number; a tuple of them is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_seed(seed: object) -> None:
     """Refuse a seed that is no whole number."""
     if not isinstance(seed, Integral):
@@ -20,7 +25,7 @@ def check_seed(seed: object) -> None:
 
 def check_samples(x: Tensor, batch_size: int | None) -> None:
     """Refuse what is no tensor of samples, or empty."""
-    check_tensor(x, "x")
+    check_inputs(x, "x")
     if batch_size is not None and not is_count(batch_size):
         raise ValueError(f"batch_size is {batch_size!r}, but must be a whole number, 1 or more, or None.")
     if len(x) == 0:
@@ -31,6 +36,14 @@ def check_tensor(value: Tensor, name: str) -> None:
     """Refuse lists and arrays by name."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} is a {type(value).__name__}, not a tensor; use torch.as_tensor({name}).")
+
+
+def check_inputs(x: Tensor, name: str) -> None:
+    """Refuse what is no tensor of inputs; whole numbers that are not uint8 may be levels or features."""
+    check_tensor(x, name)
+    if x.dtype != torch.uint8 and not x.is_floating_point():
+        use = f"{name}.to(torch.uint8) for image levels 0 to 255, or {name}.float()"
+        raise TypeError(f"{name} is {x.dtype}, but must be uint8 or floating point; use {use}.")
 
 
 def check_no_batch_statistics(model: nn.Module) -> None:

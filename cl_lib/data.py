@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_lib.checks import check_inputs, check_tensor
 from cl_lib.downloads import SOURCES, content, local_folder
 
 _CLASSES = {
@@ -58,13 +59,8 @@ class Split:
     def __post_init__(self):
         """Refuse what no method could learn from."""
         x, y = self.x, self.y
-        for name, value in (("x", x), ("y", y)):
-            if not isinstance(value, Tensor):
-                kind = type(value).__name__
-                raise TypeError(f"{name} is a {kind}, not a tensor; use torch.as_tensor({name}).")
-        if x.dtype != torch.uint8 and not x.is_floating_point():
-            use = "x.to(torch.uint8) for image levels 0 to 255, or x.float()"
-            raise TypeError(f"x is {x.dtype}, but must be uint8 or floating point; use {use}.")
+        check_inputs(x, "x")
+        check_tensor(y, "y")
         if y.dtype != torch.int64:
             raise TypeError(f"y is {y.dtype}, but class indices must be int64; use y.long().")
         if x.ndim < 2:

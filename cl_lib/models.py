@@ -4,8 +4,10 @@ A head for each task needs no module of its own: a stream says which outputs bel
 (:class:`cl_lib.tasks.Task`), so one output layer holds all heads side by side.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +112,7 @@ class MemoryMLP(MLP):
 def has_parts_by_task(network: nn.Module) -> bool:
     """Whether a network has an attribute ``task``, an index that says which of its parts are in use."""
     task = getattr(network, "task", None)
-    return isinstance(task, int) and not isinstance(task, bool)
+    return isinstance(task, Integral) and not isinstance(task, bool)
 
 
 def memory_units(model: nn.Module) -> dict[str, str]:
@@ -150,6 +152,11 @@ class ConvNet(nn.Module):
         n_outputs: int = 10,
     ):
         super().__init__()
+        if min(hidden, n_outputs, *channels, shape[0]) < 1:
+            raise ValueError(
+                f"shape is {shape}, channels {tuple(channels)}, hidden {hidden}, n_outputs {n_outputs}, but "
+                "every layer needs at least one unit."
+            )
         height, width = (side // 2 ** len(channels) for side in shape[1:])
         if height < 1 or width < 1:
             raise ValueError(
@@ -166,7 +173,16 @@ class ConvNet(nn.Module):
         )
 
     def forward(self, x: Tensor, hidden: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Logits ``(N, n_outputs)``; with ``hidden=True`` also all ReLU activations in order."""
+        """Logits ``(N, n_outputs)``; with ``hidden=True`` also all ReLU activations in order.
+
+        ``x`` holds images ``(N, *shape)``, of one channel also ``(N, height, width)``, or flat ones.
+        """
+        fitting = {self.shape, (math.prod(self.shape),)} | ({self.shape[1:]} if self.shape[0] == 1 else set())
+        if tuple(x.shape[1:]) not in fitting:
+            raise ValueError(
+                f"x holds samples of shape {tuple(x.shape[1:])}, but this network is for images of shape "
+                f"{self.shape} (channels, height, width), as they are or flat."
+            )
         x = _channels_last(x.reshape(len(x), *self.shape))
         activations = []
         for convolution in self.convolutions:

@@ -135,14 +135,17 @@ CLAIMS = (
             ),
         )
     ),
-    Claim(
-        "permuted MNIST, 10 tasks, as SI's authors train",
-        "SI",
-        0.9694,
-        "zenke2017si",
-        "the authors' stored results, width 2,000",
-        "si-authors",
-        average("SI"),
+    *(
+        Claim(
+            "permuted MNIST, 10 tasks, as SI's authors train",
+            what,
+            0.9694,
+            "zenke2017si",
+            "the authors' stored results, width 2,000",
+            "si-authors",
+            average(name),
+        )
+        for what, name in (("SI", "SI"), ("SI, initial weights of Keras", "SI, Glorot"))
     ),
     *_split(0),
     *(

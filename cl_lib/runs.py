@@ -67,7 +67,9 @@ class Run:
     def model(self, replica: int = 0) -> nn.Module:
         """A copy of the network with the final weights of one replica, in the mode that it was trained in.
 
-        Call its ``eval()`` before you measure, where it has dropout; :func:`cl_lib.training.fit` does so.
+        Call its ``eval()`` before you measure, where it has dropout; :func:`cl_lib.training.fit` does so. A
+        network with parts of its own for each task (:class:`~cl_lib.models.MemoryMLP`) answers with those of
+        the last one: set its ``task`` first.
         """
         model = copy.deepcopy(self.network)
         model.load_state_dict({name: p[replica] for name, p in self.params.items()}, strict=False)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cl_lib.checks import check_logits, check_no_batch_statistics, check_no_mixing, first_replica, is_count
+from cl_lib.checks import (
+    check_logits,
+    check_no_batch_statistics,
+    check_no_mixing,
+    first_replica,
+    is_count,
+    is_number,
+)
 from cl_lib.methods.base import Method
 from cl_lib.models import evaluation_mode, has_parts_by_task
 from cl_lib.population import Population
@@ -44,9 +51,9 @@ class Settings:
                 continue
             if not is_count(value):
                 raise ValueError(f"{name} is {value!r}, but must be a whole number, 1 or more.")
-        if not 0 < self.lr < math.inf:
+        if not (is_number(self.lr) and 0 < self.lr < math.inf):
             raise ValueError(f"lr is {self.lr!r}, but must be a finite number above 0.")
-        if not 0 <= self.momentum < 1:
+        if not (is_number(self.momentum) and 0 <= self.momentum < 1):
             raise ValueError(f"momentum is {self.momentum!r}, but must lie in [0, 1).")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}.")
@@ -60,6 +67,12 @@ def check_seeds(seeds: list[int]) -> None:
     """Refuse no seed at all, and one that is named twice."""
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Refuse half precision, in which fused optimisers do not train on a CPU, and whole numbers."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype is {dtype!r}, but must be torch.float32 or torch.float64.")
 
 
 def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ scenario   the question at test time                    outputs
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ class Stream:
     ------
     ValueError
         If there is no task, if inputs differ in shape or some are uint8 and others not, if a task's outputs
-        lie outside ``n_outputs``, or if a label lies outside the outputs of its task.
+        lie outside ``n_outputs`` or are not those that the scenario says (see the table), or if a label lies
+        outside the outputs of its task.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Stream:
                 )
             for part in ("train", "validation", "test"):
                 _check_split(getattr(task, part), task, part, like)
+        _check_outputs(self)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -92,6 +95,22 @@ def check_scenario(scenario: str) -> None:
     """Refuse a name that is none of :data:`SCENARIOS`."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario is {scenario!r}, but must be one of {', '.join(SCENARIOS)}.")
+
+
+def _check_outputs(stream: Stream) -> None:
+    """Hold the outputs that compete against the scenario, which is what a reader of a result believes."""
+    outputs = [task.outputs for task in stream]
+    apart = all(one[1] <= other[0] for one, other in pairwise(sorted(outputs)))
+    everything = (0, stream.n_outputs)
+    fits, wanted = {
+        "task": (apart, "ranges that do not overlap"),
+        "domain": (len(set(outputs)) == 1, "the same for all tasks"),
+        "class": (set(outputs) == {everything}, f"{everything} for all tasks"),
+    }[stream.scenario]
+    if not fits:
+        raise ValueError(
+            f"scenario is {stream.scenario!r}, where outputs must be {wanted}, but they are {outputs}."
+        )
 
 
 def _check_split(data: Split, task: Task, part: str, like: Tensor) -> None:

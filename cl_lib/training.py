@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from cl_lib.methods.base import Batch, Finetune, Method, strength_of
+from cl_lib.methods.base import Batch, Finetune, Method, added_to_loss, strength_of
 from cl_lib.methods.guards import Effect, warn_if_unstable
 from cl_lib.models import has_parts_by_task, network_input
 from cl_lib.optimizers import Optimizer
 from cl_lib.population import Population, build_networks, masked
 from cl_lib.runs import Curves, Run
-from cl_lib.settings import Settings, check_arguments, check_network, check_seeds
+from cl_lib.settings import Settings, check_arguments, check_dtype, check_network, check_seeds
 from cl_lib.tasks import Stream, Task
 
 
@@ -76,7 +76,8 @@ def fit(
         Also measure accuracy every so many steps.
     device : str
         ``"auto"`` takes a GPU if there is one.
-    dtype : torch.dtype
+    dtype : {torch.float32, torch.float64}
+        Of the weights and of all that is computed from them.
     progress : bool, optional
         Show a progress bar; default: on a terminal only.
 
@@ -89,6 +90,8 @@ def fit(
     ValueError
         For arguments that do not fit, before any training; also for a single task with a method that only
         protects earlier ones.
+    TypeError
+        For a model, stream, method or seeds of the wrong kind.
     FloatingPointError
         If a replica diverges; it names the replica and the task.
 
@@ -103,6 +106,7 @@ def fit(
     seeds = [operator.index(seed) for seed in seeds]
     settings = Settings(epochs, batch_size, lr, momentum, optimizer, keep_optimizer, evaluate, curve_every)
     check_seeds(seeds)
+    check_dtype(dtype)
     strengths = np.atleast_1d(np.asarray(strength_of(method), dtype=float))
     place = training_device(device)
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
@@ -182,21 +186,13 @@ class _Trainer:
         logits, hidden = self._forward(x)
         loss = functional.cross_entropy(masked(logits, outputs).flatten(0, 1), y.flatten(), reduction="sum")
         loss = loss / index.shape[1]
-        extra = self.method.extra_loss(self.state, self.population, Batch(x, logits, hidden))
+        extra = added_to_loss(self.method, self.state, self.population, Batch(x, logits, hidden))
         if extra is not None:
-            loss = loss + self._for_each_replica(extra).sum()
+            loss = loss + extra.sum()
         grads = self.population.gradient(loss)
         self.method.add_gradient(self.state, self.population, grads)
         optimizer.step(grads)
         self.method.after_step(self.state, self.population, optimizer.step_size)
-
-    def _for_each_replica(self, extra: Tensor) -> Tensor:
-        if extra.shape != (self.population.size,):
-            raise ValueError(
-                f"extra_loss of {type(self.method).__name__} has shape {tuple(extra.shape)}, but must be one "
-                f"number for each replica, {(self.population.size,)}: a mean over the samples of each."
-            )
-        return extra
 
     def _forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         if self.method.uses_hidden:

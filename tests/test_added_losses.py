@@ -92,6 +92,12 @@ def slow_term(name, model, x):
     return total
 
 
+@pytest.mark.parametrize("name", ["DeCov", "L1Activations"])
+def test_a_network_without_hidden_layers_has_no_activations_to_act_on(name):
+    with pytest.raises(ValueError, match=f"model has no hidden layer, so {name} has nothing to act on"):
+        fit(lambda: MLP(6, (), 3), small_stream(1), REGULARISERS[name](2.0), dtype=F64)
+
+
 @every_regulariser
 @torch.no_grad()
 def test_term_against_a_loop(name):
@@ -264,7 +270,7 @@ def test_teacher_is_not_asked_for_classes_that_it_never_saw():
     assert seen == [[0, 1, 2], [0, 1, 2, 3, 4, 5], list(range(9))]
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan"), "2", (1.0, 2.0)])
 def test_refuses_a_temperature(temperature):
     with pytest.raises(ValueError, match="temperature is .* finite number above 0"):
         LwF(1.0, temperature=temperature)

@@ -8,7 +8,7 @@ import torch
 from oracles import F64, distance, replica, same_bits, small_stream
 
 from cl_lib import EWC, L2, MAS, MLP, SI, Finetune, Joint
-from cl_lib.methods import SLNI, SLNID, Replay, WeightDecay, combine
+from cl_lib.methods import SLNI, SLNID, Method, Replay, WeightDecay, combine
 from cl_lib.population import Population
 
 # a few steps leave weak penalties unfelt, and here that is meant
@@ -156,6 +156,24 @@ def test_refuses_strengths_that_do_not_pair():
 def test_refuses_joint_training():
     with pytest.raises(ValueError, match="methods holds joint training, which sees all data"):
         combine(MAS(1.0), Joint())
+
+
+def test_refuses_another_method_that_chooses_its_data():
+    class All(Method):
+        def tasks_seen(self, t):
+            return range(t + 1)
+
+    with pytest.raises(ValueError, match="methods holds All, which chooses its own training data"):
+        combine(MAS(1.0), All())
+
+
+def test_each_added_loss_is_one_number_for_each_replica():
+    class Summed(Method):
+        def extra_loss(self, state, population, batch):
+            return batch.logits.sum()
+
+    with pytest.raises(ValueError, match=r"extra_loss of Summed has shape \(\), but must be one .* \(2,\)"):
+        short(combine(WeightDecay(0.1), Summed()), seeds=(0, 1))
 
 
 @pytest.mark.parametrize("stranger", [3, None, MAS, [MAS(1.0), SLNID(1.0)]])

@@ -445,6 +445,7 @@ REFUSED = [
     ({"x": torch.zeros(0, 6)}, "x is empty"),
     ({"x": torch.full((N, 6), math.nan)}, "x: the inputs hold NaN"),
     ({"x": torch.full((N, 6), math.inf), "kind": "batched"}, "x: the inputs hold NaN"),
+    ({"x": torch.ones(N, 6).long()}, "x is torch.int64, but must be uint8 or floating point"),
     ({"x": [[0.0] * 6] * N}, r"x is a list, not a tensor; use torch.as_tensor\(x\)"),
     (TRUE | {"y": [0] * N}, "y is a list, not a tensor"),
 ]
@@ -460,7 +461,7 @@ def test_labels_of_any_integer_type(kind, dtype):
 @pytest.mark.parametrize(("change", "message"), REFUSED, ids=[m[:25] for _, m in REFUSED])
 def test_refuses(change, message):
     x, y = samples()
-    error = TypeError if "not a tensor" in message else ValueError
+    error = TypeError if "not a tensor" in message or "torch.int64" in message else ValueError
     with pytest.raises(error, match=message):
         fisher(build("mlp"), **({"x": x, "y": y} | change))
 

@@ -366,6 +366,12 @@ def test_refuses_layers_that_the_network_lacks(layers):
         short(SLNID(0.1, layers=layers))
 
 
+@pytest.mark.parametrize("layers", [(1, -1), (0, 0)])
+def test_refuses_a_layer_that_is_named_twice(layers):
+    with pytest.raises(ValueError, match=r"layers is .* names one of the model's 2 hidden layers twice"):
+        short(SLNI(0.1, layers=layers))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -374,6 +380,7 @@ def test_refuses_layers_that_the_network_lacks(layers):
         ({"discount": "max"}, 'discount is \'max\', but must be "sum", "min" or None'),
         ({"width": 0}, "width is 0, but must be a finite number above 0"),
         ({"width": -1.0}, "width is -1.0"),
+        ({"width": (0.1, 0.2)}, r"width is \(0.1, 0.2\)"),
         ({"width": math.nan}, "width is nan"),
         ({"width": math.inf}, "width is inf"),
         ({"layers": ()}, r"layers is \(\), but must be None or a tuple of indices"),

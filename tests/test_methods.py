@@ -358,6 +358,23 @@ def test_penalty_by_hand():
     assert float(found) == pytest.approx((5 * 1 + 0.5 * 4) / 2)
 
 
+@pytest.mark.parametrize(
+    "importance, anchor, message",
+    [
+        ({}, {}, "importance is empty"),
+        ({"a": torch.ones(2)}, {}, "anchor lacks 'a'"),
+        ({"a": torch.ones(2)}, {"a": torch.ones(3, 2)}, r"anchor\['a'\] has shape \(3, 2\), .* has \(2,\)"),
+    ],
+)
+def test_a_penalty_of_tensors_that_do_not_fit_is_refused(importance, anchor, message):
+    with pytest.raises(ValueError, match=message):
+        penalty({"a": torch.zeros(2)}, anchor, importance)
+    with pytest.raises(ValueError, match=message):
+        quadratic.single(importance, anchor)
+    with pytest.raises(ValueError, match=message.replace("anchor", "params")):
+        penalty(anchor, importance, importance)
+
+
 # How the anchors of many tasks are kept
 
 

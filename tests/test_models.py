@@ -1,12 +1,19 @@
 """The two networks, against layers applied by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from cl_lib import MLP, ConvNet
-from cl_lib.models import convolves_on_cpu, evaluation_mode, network_input
+from cl_lib.models import (
+    MemoryMLP,
+    convolves_on_cpu,
+    evaluation_mode,
+    has_parts_by_task,
+    network_input,
+)
 
 
 def test_mlp_by_hand():
@@ -103,9 +110,35 @@ def test_convnet_takes_flat_images():
     assert model(x).shape == (4, 10)
 
 
-def test_convnet_makes_no_samples_of_colours():
-    with pytest.raises(RuntimeError, match="shape"):
-        ConvNet((1, 8, 8), channels=(3,), hidden=5)(torch.randn(64, 3, 8, 8))
+@pytest.mark.parametrize(
+    "shape, given", [((1, 8, 8), (3, 8, 8)), ((3, 8, 8), (8, 8, 3)), ((3, 8, 8), (8, 8))]
+)
+def test_convnet_takes_no_other_images_than_its_own(shape, given):
+    with pytest.raises(ValueError, match=r"x holds samples of shape .* images of shape .* or flat"):
+        ConvNet(shape, channels=(3,), hidden=5)(torch.randn(64, *given))
+
+
+def test_convnet_takes_flat_images_and_grey_ones_without_their_channel():
+    x, network = torch.randn(4, 1, 8, 8), ConvNet((1, 8, 8), channels=(3,), hidden=5)
+    assert torch.equal(network(x), network(x.flatten(1))) and torch.equal(network(x), network(x[:, 0]))
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"hidden": 0}, {"channels": (3, 0)}, {"n_outputs": 0}, {"shape": (0, 8, 8)}]
+)
+def test_convnet_refuses_layers_without_units(sizes):
+    with pytest.raises(ValueError, match="but every layer needs at least one unit"):
+        ConvNet(**{"shape": (1, 8, 8), "channels": (3,), "hidden": 5} | sizes)
+
+
+def test_a_task_is_named_by_any_whole_number():
+    network = MemoryMLP(4, (3,), 2, n_tasks=2)
+    for task in (0, np.int64(1)):
+        network.task = task
+        assert has_parts_by_task(network)
+    for task in (True, "first", None):
+        network.task = task
+        assert not has_parts_by_task(network)
 
 
 def test_convnet_refuses_images_too_small():

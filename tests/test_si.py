@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from oracles import (
@@ -378,6 +379,11 @@ def test_frozen_weights_have_no_importance():
         ({"strength": 1.0, "step": "explicit"}, "step is 'explicit', but must be \"implicit\" or"),
         ({"strength": 1.0, "damping": 0}, "damping is 0, but must be a finite number above 0"),
         ({"strength": 1.0, "damping": -0.1}, "damping is -0.1"),
+        ({"strength": 1.0, "damping": "0.1"}, "damping is '0.1'"),
+        (
+            {"strength": np.ones(2)},
+            r"strength is array.*, but must be a finite number >= 0, or a tuple of them",
+        ),
         ({"strength": 1.0, "damping": math.nan}, "damping is nan"),
         ({"strength": 1.0, "damping": math.inf}, "damping is inf"),
     ],

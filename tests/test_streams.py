@@ -392,3 +392,18 @@ def test_a_stream_made_by_hand_is_checked_too():
         Stream("mine", "task", (Task("a", own, own, own, (1, 3)),), 3)
     with pytest.raises(ValueError, match=r"a: outputs is \(0, 4\), but must be .* n_outputs=3"):
         Stream("mine", "task", (Task("a", own, own, own, (0, 4)),), 3)
+
+
+@pytest.mark.parametrize(
+    "made_as, said, message",
+    [
+        ("task", "class", r"outputs must be \(0, 10\) for all tasks, but they are \[\(0, 5\), \(5, 10\)\]"),
+        ("task", "domain", "outputs must be the same for all tasks"),
+        ("domain", "task", "outputs must be ranges that do not overlap"),
+        ("class", "task", "outputs must be ranges that do not overlap"),
+    ],
+)
+def test_a_scenario_that_the_outputs_contradict_is_refused(made_as, said, message):
+    stream = split("digits", 2, scenario=made_as)
+    with pytest.raises(ValueError, match=f"scenario is '{said}', where {message}"):
+        replace(stream, scenario=said)

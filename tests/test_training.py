@@ -611,6 +611,12 @@ REFUSED = [
     ({"lr": 0.0}, ValueError, "lr is 0.0, but must be a finite number above 0"),
     ({"lr": math.inf}, ValueError, "lr is inf"),
     ({"lr": math.nan}, ValueError, "lr is nan"),
+    ({"lr": "0.1"}, ValueError, "lr is '0.1'"),
+    ({"lr": None}, ValueError, "lr is None"),
+    *(
+        ({"dtype": dtype}, ValueError, f"dtype is {dtype}, but must be torch.float32 or torch.float64")
+        for dtype in (torch.float16, torch.bfloat16, torch.int64)
+    ),
     ({"momentum": 1.0}, ValueError, r"momentum is 1.0, but must lie in \[0, 1\)"),
     ({"momentum": -0.1}, ValueError, "momentum is -0.1"),
     ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', but must be one of sgd, adam"),

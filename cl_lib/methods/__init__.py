@@ -10,7 +10,7 @@ from cl_lib.methods.lwf import LwF
 from cl_lib.methods.mas import MAS
 from cl_lib.methods.memory import AdversarialMemory
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod, merge, penalty, single
-from cl_lib.methods.regularisers import DeCov, L1Activations, L1Weights, WeightDecay
+from cl_lib.methods.regularisers import DeCov, L1Activations, L1Weights, Regulariser, WeightDecay
 from cl_lib.methods.replay import Replay
 from cl_lib.methods.si import SI
 
@@ -36,6 +36,7 @@ __all__ = [
     "Method",
     "Quadratic",
     "QuadraticMethod",
+    "Regulariser",
     "Replay",
     "UnstablePenalty",
     "WeightDecay",

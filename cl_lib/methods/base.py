@@ -101,6 +101,23 @@ class Joint(Method):
         return range(t + 1)
 
 
+def added_to_loss(method: Method, state: Any, population: Population, batch: Batch) -> Tensor | None:
+    """What a method adds to the loss, if anything.
+
+    Raises
+    ------
+    ValueError
+        If it is not one number for each replica.
+    """
+    extra = method.extra_loss(state, population, batch)
+    if extra is not None and extra.shape != (population.size,):
+        raise ValueError(
+            f"extra_loss of {type(method).__name__} has shape {tuple(extra.shape)}, but must be one "
+            f"number for each replica, {(population.size,)}: a mean over the samples of each."
+        )
+    return extra
+
+
 def strength_of(method: Method) -> Strength:
     """The strength of a method, 0 where it has none."""
     return getattr(method, "strength", 0.0)
@@ -114,6 +131,11 @@ def check_strength(strength: Strength, name: str = "strength") -> None:
     ValueError
         For a negative, NaN or infinite strength, or an empty tuple.
     """
+    if not isinstance(strength, Real | tuple | list):
+        raise ValueError(
+            f"{name} is {strength!r}, but must be a finite number >= 0, or a tuple of them to train side by "
+            "side."
+        )
     values = strength if isinstance(strength, tuple | list) else (strength,)
     if not values:
         raise ValueError(f"{name} is empty: give a number, or a tuple of numbers to train side by side.")

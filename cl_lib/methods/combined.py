@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_lib.methods.base import Batch, Method, StepSize, Strength, strength_of
+from cl_lib.methods.base import Batch, Method, StepSize, Strength, added_to_loss, strength_of
 from cl_lib.population import Params, Population
 from cl_lib.tasks import Task
 
@@ -44,7 +44,7 @@ class Combined(Method):
 
     def extra_loss(self, state: Any, population: Population, batch: Batch) -> Tensor | None:
         """Sum of what the methods add."""
-        losses = [m.extra_loss(s, population, batch) for m, s in self._with(state)]
+        losses = [added_to_loss(m, s, population, batch) for m, s in self._with(state)]
         losses = [loss for loss in losses if loss is not None]
         return sum(losses) if losses else None
 
@@ -75,7 +75,8 @@ def combine(*methods: Method) -> Combined:
 
     Strengths that are tuples are trained side by side in pairs, so they must have one length. The methods
     act in the order in which they are named. Of two stiff penalties with implicit steps the last one has
-    the last word; and memory units are left alone only by penalties named before them.
+    the last word. Memory units of the task at hand are left alone by EWC, MAS and SI, which give them no
+    importance until it ends, but not by L2.
 
     Raises
     ------
@@ -98,6 +99,12 @@ def combine(*methods: Method) -> Combined:
         )
     if any(method.restarts for method in methods):
         raise ValueError("methods holds joint training, which sees all data: there is nothing to protect.")
+    for method in methods:
+        if type(method).tasks_seen is not Method.tasks_seen:
+            raise ValueError(
+                f"methods holds {type(method).__name__}, which chooses its own training data (tasks_seen): "
+                "train it alone."
+            )
     return Combined(tuple(methods))
 
 

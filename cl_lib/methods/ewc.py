@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cl_lib.checks import is_count
+from cl_lib.checks import is_count, is_number
 from cl_lib.importance import FISHER_KINDS, population_fisher
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import MeasuredMethod, Quadratic
@@ -59,7 +59,8 @@ class EWC(MeasuredMethod):
             raise ValueError(f"fisher is {self.fisher!r}, but must be one of {', '.join(FISHER_KINDS)}.")
         if self.anchors not in ANCHORS:
             raise ValueError(f"anchors is {self.anchors!r}, but must be one of {', '.join(ANCHORS)}.")
-        if not 0 <= self.gamma <= 1 or (self.gamma < 1 and self.anchors == "separate"):
+        inside = is_number(self.gamma) and 0 <= self.gamma <= 1
+        if not inside or (self.gamma < 1 and self.anchors == "separate"):
             raise ValueError(
                 f"gamma is {self.gamma} with anchors={self.anchors!r}, but must lie in [0, 1], "
                 'and forgetting (gamma < 1) is defined for anchors="latest" only.'

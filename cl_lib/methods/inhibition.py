@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cl_lib.checks import is_number
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input
 from cl_lib.population import Params, Population, asking_for_hidden
@@ -55,7 +56,7 @@ class Inhibition(Method):
     ------
     ValueError
         For a negative strength, an unknown discount, a width that is not above 0, or layers that are
-        no indices or that the model lacks.
+        no indices, that the model lacks, or that are named twice.
     """
 
     strength: Strength
@@ -69,7 +70,7 @@ class Inhibition(Method):
         check_strength(self.strength)
         if self.discount is not None and self.discount not in DISCOUNTS:
             raise ValueError(f'discount is {self.discount!r}, but must be "sum", "min" or None.')
-        if not 0 < self.width < float("inf"):
+        if not (is_number(self.width) and 0 < self.width < float("inf")):
             raise ValueError(f"width is {self.width!r}, but must be a finite number above 0.")
         if self.layers is not None and not _are_indices(self.layers):
             raise ValueError(
@@ -106,6 +107,10 @@ class Inhibition(Method):
             raise ValueError(
                 f"layers is {self.layers}, but the model has {len(layers)} hidden layers; "
                 "inhibition needs at least one to act on."
+            )
+        if len({i % len(layers) for i in chosen}) < len(chosen):
+            raise ValueError(
+                f"layers is {self.layers}, but names one of the model's {len(layers)} hidden layers twice."
             )
         return [layers[i] for i in chosen]
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cl_lib.checks import check_tensor
+from cl_lib.checks import check_inputs
 from cl_lib.importance import MAS_FUNCTIONS, population_local_mas, population_mas
 from cl_lib.methods import quadratic
 from cl_lib.methods.quadratic import MeasuredMethod, Quadratic
@@ -51,7 +51,7 @@ class MAS(MeasuredMethod):
     ValueError
         For a negative strength or an unknown choice; local MAS also for networks that it cannot measure.
     TypeError
-        If ``inputs`` is no function, or gives no tensor.
+        If ``inputs`` is no function, or gives no tensor of inputs (uint8 or floating point).
     """
 
     function: str = "logits"
@@ -82,7 +82,7 @@ class MAS(MeasuredMethod):
 
     def _importance(self, population: Population, task: Task, n: int | None = None) -> Params:
         x = self.inputs(task)
-        check_tensor(x, "inputs(task)")
+        check_inputs(x, "inputs(task)")
         x = x[:n].to(next(iter(population.params.values())).device)
         where = population.network, population.params, x
         if self.scope == "local":

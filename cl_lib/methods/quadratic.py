@@ -33,7 +33,13 @@ def penalty(
     -------
     Tensor, a scalar
         Differentiable in ``params``. Kirkpatrick et al. (2017), Eq. 3, without the factor lambda.
+
+    Raises
+    ------
+    ValueError
+        If there is no importance, or if params or anchor lack a name or differ in shape.
     """
+    _check_alike(importance, params=params, anchor=anchor)
     return 0.5 * sum((importance[name] * (params[name] - anchor[name]) ** 2).sum() for name in importance)
 
 
@@ -78,7 +84,19 @@ class Quadratic:
 
 
 def single(importance: Mapping[str, Tensor], anchor: Mapping[str, Tensor]) -> Quadratic:
-    """The penalty of one task. Both arguments are copied."""
+    """The penalty of one task. Both arguments are copied.
+
+    Parameters
+    ----------
+    importance, anchor : dict of Tensor (R, ...)
+        Stacked over replicas; of a single network, ``{name: value[None] for name, value in ...}``.
+
+    Raises
+    ------
+    ValueError
+        If there is no importance, or if anchor lacks a name or differs in shape.
+    """
+    _check_alike(importance, anchor=anchor)
     importance = {name: value.detach().clone() for name, value in importance.items()}
     centre = {name: anchor[name].detach().clone() for name in importance}
     first = next(iter(importance.values()))
@@ -114,6 +132,20 @@ def accumulate(
     zero = {name: torch.zeros_like(value) for name, value in {**before, **importance}.items()}
     total = {name: importance.get(name, z) + before.get(name, z) for name, z in zero.items()}
     return single(total, params)
+
+
+def _check_alike(importance: Mapping[str, Tensor], **others: Mapping[str, Tensor]) -> None:
+    if not importance:
+        raise ValueError("importance is empty: a penalty needs at least one parameter to hold.")
+    for what, tensors in others.items():
+        for name, value in importance.items():
+            if name not in tensors:
+                raise ValueError(f"{what} lacks {name!r}, of which importance has a value.")
+            if tensors[name].shape != value.shape:
+                raise ValueError(
+                    f"{what}[{name!r}] has shape {tuple(tensors[name].shape)}, but its importance has "
+                    f"{tuple(value.shape)}: give tensors of one shape (of several replicas, those of one)."
+                )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Regulariser(Method):
     Raises
     ------
     ValueError
-        For a negative strength.
+        For a negative strength; in training, if the term needs hidden layers and the model has none.
     """
 
     strength: Strength
@@ -32,6 +32,8 @@ class Regulariser(Method):
 
     def extra_loss(self, state: Any, population: Population, batch: Batch) -> Tensor:
         """The term for each replica, ``(R,)``."""
+        if self.uses_hidden and not batch.hidden:
+            raise ValueError(f"model has no hidden layer, so {type(self).__name__} has nothing to act on.")
         return population.per_replica(self.strength) * self.term(population, batch)
 
     def term(self, population: Population, batch: Batch) -> Tensor:
