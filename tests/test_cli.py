@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import tiny_experiment
+import torch
 from conftest import ROOT
 
 from cl_lib import __main__, compute, experiments, freshness, report, results, runner
@@ -207,3 +208,24 @@ def test_it_can_be_called(tmp_path):
         [sys.executable, "-m", "cl_lib", "run", "nothing"], cwd=ROOT, capture_output=True, text=True
     )
     assert found.returncode == 2 and "permuted-mnist" in found.stderr
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ([], {}),
+        (["--quick", "--seeds", "7"], {"profile": "quick", "seeds": 7}),
+        (["--device", "cpu"], {"profile": "cpu", "device": "cpu"}),
+        (["--device", "cuda", "--profile", "cpu"], {"profile": "cpu", "device": "cuda"}),
+    ],
+)
+def test_what_a_command_asks_for_is_what_is_run(words, expected, gpu, monkeypatch, tmp_path):
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    only_tiny(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    seen = []
+    monkeypatch.setattr(runner, "run", lambda name, **asked: seen.append(asked) or tmp_path)
+    assert __main__.main(["run", "tiny", *words]) == 0
+    otherwise = {"profile": "full" if gpu else "cpu", "seeds": None, "device": "auto", "scheduler": None}
+    assert seen == [otherwise | expected]

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -431,3 +432,25 @@ def test_the_schema_lies_beside_the_module():
     assert set(schema["required"]) == set(schema["properties"])
     project = (ROOT / "pyproject.toml").read_text("utf8")
     assert re.search(rf'package-data\]\ncl_lib = \["{freshness.SCHEMA}"\]', project)
+
+
+def test_a_change_of_any_source_file_is_noticed(tmp_path, monkeypatch):
+    package = tmp_path / "cl_lib"
+    shutil.copytree(Path(store.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(store, "__file__", str(package / "store.py"))
+    before, files = store.code_digest.__wrapped__(), list(package.rglob("*.py"))
+    assert any(file.parent.name == "methods" for file in files)
+    for file in files:
+        source = file.read_bytes()
+        file.write_bytes(source + b"\n")
+        assert store.code_digest.__wrapped__() != before, file
+        file.write_bytes(source)
+
+
+@pytest.mark.parametrize("file", results.FILES)
+def test_a_damaged_data_file_is_no_fresh_result(root, file, monkeypatch):
+    monkeypatch.setattr(freshness, "run_twin", lambda _: pytest.fail("the twin ran"))
+    path = root / "tiny" / file
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    with pytest.raises(results.CorruptResult, match=file):
+        freshness.check("tiny", root=root)

@@ -483,3 +483,13 @@ def test_refuses_statistics_of_the_batch(kind, training):
     model = nn.Sequential(norm, nn.Linear(6, 3)).to(F64).train(training)
     with pytest.raises(ValueError, match=r"batch normalisation .*layer '0'.*GroupNorm"):
         fisher(model, x, y, kind=kind)
+
+
+def test_a_model_that_draws_leaves_the_random_state_as_it_was():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 1e-9 * torch.rand(())
+
+    model, state = Noisy(6, 3), torch.get_rng_state()
+    fisher(model, torch.ones(5, 6), torch.zeros(5).long(), kind="batched")
+    assert torch.equal(torch.get_rng_state(), state)

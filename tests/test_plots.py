@@ -561,3 +561,22 @@ def test_landscape_refuses_wrong_shapes():
 def test_landscape_refuses_a_loss_without_contours(loss, message):
     with pytest.raises(ValueError, match=message):
         plots.landscape({"A": loss}, xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y")
+
+
+def test_frames_lie_on_the_diagonal():
+    ax = plots.accuracy_matrix(np.eye(3)).axes[0]
+    assert [patch.get_xy() for patch in ax.patches] == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_a_band_is_the_interval_at_each_point():
+    x, values = np.array([16, 32, 64]), np.random.default_rng(0).uniform(0.8, 0.9, (5, 3))
+    ax = plots.lines(x, {"EWC": values}, xlabel="x", ylabel="y").axes[0]
+    drawn = {tuple(v) for v in ax.collections[0].get_paths()[0].vertices.round(9)}
+    for at, column in zip(x, values.T, strict=True):
+        found = interval(column)
+        assert {(at, round(found.low, 9)), (at, round(found.high, 9))} <= drawn
+
+
+def test_numbers_beside_an_axis_of_powers():
+    numbers = {3e-4: "3·10⁻⁴", 1e-4: "10⁻⁴", 0.003: "0.003", 3e5: "3·10⁵", 1e5: "10⁵", 99_999: "99999"}
+    assert {number: curves._plain(number) for number in numbers} == numbers

@@ -279,3 +279,56 @@ def test_bars_of_our_own_are_told_from_published_numbers():
 def test_an_empty_folder_gives_a_table_of_what_is_not_run(tmp_path):
     assert {row["verdict"] for row in report.rows(tmp_path)} == {"not run"}
     assert report.table(tmp_path).count("| not run |") == len(CLAIMS)
+
+
+def test_each_claim_of_disjoint_mnist_shows_its_own_number():
+    experiment = EXPERIMENTS["disjoint-mnist"]
+    kinds = {"average": 0, "final": 1, "when_learned": 2}
+    names = [contender.name for contender in experiment.contenders]
+
+    def at(name, kind, task=0):
+        return 100 * names.index(name) + 10 * kinds[kind] + task
+
+    def entry(name):
+        cells = {k: [{"low": 0, "mean": at(name, k, t), "high": 0} for t in range(3)] for k in kinds}
+        return cells | {"average": cells["average"][0], "average_by_seed": [0, 1]}
+
+    methods = {name: entry(name) for name in names}
+    claims = [c for c in CLAIMS if c.experiment == experiment.name]
+    assert {c.what: c.ours(methods).mean for c in claims} == {
+        "task 1 when learned": at("plain", "when_learned"),
+        "task 1 after task 3, plain": at("plain", "final"),
+        "task 1 after task 3, EWC": at("EWC", "final"),
+        "task 1 after task 3, AD + EWC": at("AD + EWC", "final"),
+        "mean after task 3, AD + EWC": at("AD + EWC", "average"),
+    }
+
+
+# The tables of split MNIST once more, in percent: task-, domain- and class-incremental.
+OF_HSU = {
+    "fine-tuning, four passes": (93.46, 55.16, 19.71),
+    "L2": (98.18, 66.00, 22.52),
+    "online EWC": (98.04, 57.33, 19.77),
+    "SI": (98.56, 64.76, 19.67),
+    "MAS": (99.22, 68.57, 19.52),
+}
+OF_VAN_DE_VEN = {
+    "fine-tuning": (84.32, 60.13, 19.89),
+    "EWC": (99.06, 63.03, 20.64),
+    "LwF": (99.60, 71.18, 21.89),
+    "replay": (None, 93.75, 88.79),
+    "joint training": (99.67, 98.59, 98.17),
+}
+
+
+@pytest.mark.parametrize("source, table", [("hsu2018reeval", OF_HSU), ("vandeven2022three", OF_VAN_DE_VEN)])
+def test_numbers_of_split_mnist_are_those_of_the_papers(source, table):
+    scenarios = ("task", "domain", "class")
+    expected = {
+        (f"split MNIST, {scenario}-incremental", what): number
+        for what, numbers in table.items()
+        for scenario, number in zip(scenarios, numbers, strict=True)
+        if number is not None
+    }
+    claims = [c for c in CLAIMS if c.source == source and c.experiment.startswith("split-mnist")]
+    assert {(c.group, c.what): round(100 * c.paper, 4) for c in claims} == expected

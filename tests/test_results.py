@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -383,3 +384,21 @@ def test_a_manifest_is_json_for_everybody(tmp_path):
     assert not (tmp_path / "small" / "manifest.json").exists()
     saved(tmp_path)
     assert json.loads((tmp_path / "small" / "manifest.json").read_text("utf8"))["files"]
+
+
+@pytest.mark.parametrize("right", [1, 10_399, 20_799])
+def test_a_single_image_of_the_largest_test_set_is_not_rounded_away(right):
+    table = results.to_rows("a", [()], [0], np.array([[[right / 20_800]]]))
+    assert results.to_matrices(table).item() * 20_800 == pytest.approx(right, abs=0.05)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_write_that_is_stopped_leaves_nothing(tmp_path, monkeypatch, error):
+    def fail(part, _):
+        assert Path(part).parent == tmp_path  # elsewhere it could not be renamed
+        raise error
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(error):
+        results.write_atomically(tmp_path / "file", b"new")
+    assert not list(tmp_path.iterdir())

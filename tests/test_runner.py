@@ -6,11 +6,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tqdm import tqdm
 
 from cl_lib import (
     __main__,
+    assembly,
     compute,
     declarations,
     fit,
@@ -920,3 +923,84 @@ def test_a_result_that_was_touched_is_refused(reference, tmp_path):
         results.load("tiny", root=tmp_path)
     with pytest.raises(FileNotFoundError, match="python -m cl_lib run nothing"):
         results.load("nothing", root=tmp_path)
+
+
+def test_an_outcome_keeps_a_single_image(monkeypatch):
+    made = SimpleNamespace(accuracy=np.full((1, 1, 1), 12_345 / 20_800))
+    monkeypatch.setattr(units, "train", lambda *_: (made, {}, "cpu"))
+    unit = units.Unit("tiny", "cpu", BUDGET, "test", "finetune", ((),), (0,))
+    assert units.run_unit(unit, "cpu").accuracy.item() == pytest.approx(12_345 / 20_800, abs=1e-6)
+
+
+@pytest.mark.parametrize("part", ["stream", "measure"])
+def test_an_own_stream_or_measure_that_changes_is_noticed(part, tmp_path, monkeypatch, capsys):
+    way = {"stream": partial(setups.permuted, n_tasks=2), "measure": setups.active_units}
+    own = {
+        "stream": lambda dataset, budget, seed: way["stream"](dataset, budget, seed),
+        "measure": lambda run, stream: way["measure"](run, stream),
+    }
+    experiment = replace(TINY, contenders=TINY.contenders[:1], **{part: own[part]})
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    run = partial(runner.run, "tiny", profile="cpu", device="cpu", root=tmp_path)
+    run(seeds=2)
+    way["stream"] = partial(setups.permuted, n_tasks=2, keep_first=True)
+    way["measure"] = lambda *of: {n: 2 * values for n, values in setups.active_units(*of).items()}
+    run(seeds=3)
+    assert "The code behaves otherwise" in capsys.readouterr().out
+
+
+def test_the_commit_that_trains_is_noted(tmp_path, monkeypatch):
+    package = tmp_path / "cl_lib"
+    package.mkdir()
+    (package / "runner.py").touch()
+    monkeypatch.setattr(runner, "__file__", str(package / "runner.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    def git(*words):
+        who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    assert runner.git_state() == {"commit": None, "dirty": None}
+    git("init", "-q"), git("add", "-A"), git("commit", "-q", "-m", "one")
+    head = git("rev-parse", "HEAD").stdout.strip()
+    (package / "untracked").touch()
+    assert runner.git_state() == {"commit": head, "dirty": False}
+    (package / "runner.py").write_text("x")
+    assert runner.git_state() == {"commit": head, "dirty": True}
+
+
+def test_the_cost_is_that_of_all_units():
+    def record(device, seconds, peak):
+        return {"device": device, "seconds": seconds, "peak_mib": peak, "versions": {"torch": "2"}}
+
+    found = assembly._cost([record("a", 1.5, 10), record("b; a", 2.0, 30), record("a", 0.5, None)])
+    assert found == {
+        "devices": ["a", "b"], "compute_seconds": 4.0, "peak_mib": 30, "versions": {"torch": "2"}
+    }  # fmt: skip
+
+
+def test_what_is_taken_from_a_result_has_its_share_of_the_time(reference):
+    cached, _ = reference
+    shares = [outcome.record["seconds"] for outcome in store.replicas_of(cached, TINY).values()]
+    assert sum(shares) == pytest.approx(cached.manifest["compute_seconds"], abs=0.001 * len(shares))
+
+
+def test_a_corrupt_result_is_made_again_by_the_command_that_its_message_names(reference, tmp_path, capsys):
+    shutil.copytree(reference[1] / "tiny", tmp_path / "tiny")
+    (tmp_path / "tiny" / "accuracy.csv").write_bytes(b"damaged")
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert "Nothing is taken from the cached tiny" in capsys.readouterr().out
+    results.load("tiny", root=tmp_path)
+
+
+def test_a_result_that_another_process_writes_is_waited_for(reference, tmp_path):
+    shutil.copytree(reference[1], tmp_path, dirs_exist_ok=True)
+    before = results.load_manifest("tiny", root=tmp_path)
+    more = partial(runner.run, "tiny", profile="cpu", device="cpu", seeds=4, root=tmp_path)
+    with ThreadPoolExecutor() as pool:
+        with results.lock("tiny", root=tmp_path):
+            waiting = pool.submit(more)
+            time.sleep(3)
+            assert not waiting.done() and results.load_manifest("tiny", root=tmp_path) == before
+        waiting.result(60)
+    assert len(results.load_manifest("tiny", root=tmp_path)["seeds"]) == 4

@@ -3,8 +3,10 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from cl_lib import data, tasks
 from cl_lib.data import Dataset, Split
@@ -407,3 +409,19 @@ def test_a_scenario_that_the_outputs_contradict_is_refused(made_as, said, messag
     stream = split("digits", 2, scenario=made_as)
     with pytest.raises(ValueError, match=f"scenario is '{said}', where {message}"):
         replace(stream, scenario=said)
+
+
+def test_what_is_held_out_is_drawn():
+    x, y = torch.randn(300, 3), torch.arange(300) // 100  # sorted by class, as many files are
+    task = from_tensors([(x, y)])[0]
+    for part in (task.validation, task.test):
+        assert part.y.unique().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("angle", [30, 45, -17])
+def test_rotation_interpolates_as_scipy_does(angle):
+    image = np.zeros((21, 21))
+    image[6:15, 6:15] = np.random.default_rng(0).random((9, 9))
+    one = Split(torch.tensor(image)[None], torch.tensor([0]))
+    turned = rotated(Dataset("noise", one, one, one, ("a",)), [angle])[0].train.x[0]
+    np.testing.assert_allclose(turned, ndimage.rotate(image, angle, reshape=False, order=1), atol=1e-4)
