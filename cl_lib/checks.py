@@ -1,5 +1,6 @@
 """What importance cannot be measured on is refused before any work, and what came out is looked at."""
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -15,6 +16,12 @@ def is_count(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Whether a value is a real number; a tuple of them is none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_positive(value: object, name: str) -> None:
+    """Refuse what is no finite number above 0."""
+    if not (is_number(value) and 0 < value < math.inf):
+        raise ValueError(f"{name} is {value!r}, but must be a finite number above 0.")
 
 
 def check_seed(seed: object) -> None:

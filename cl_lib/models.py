@@ -165,6 +165,7 @@ class ConvNet(nn.Module):
             )
         depths = [shape[0], *channels]
         self.shape = tuple(shape)
+        self._fitting = {self.shape, (math.prod(shape),)} | ({self.shape[1:]} if shape[0] == 1 else set())
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=1) for a, b in zip(depths[:-1], depths[1:], strict=True)
         )
@@ -177,8 +178,7 @@ class ConvNet(nn.Module):
 
         ``x`` holds images ``(N, *shape)``, of one channel also ``(N, height, width)``, or flat ones.
         """
-        fitting = {self.shape, (math.prod(self.shape),)} | ({self.shape[1:]} if self.shape[0] == 1 else set())
-        if tuple(x.shape[1:]) not in fitting:
+        if tuple(x.shape[1:]) not in self._fitting:
             raise ValueError(
                 f"x holds samples of shape {tuple(x.shape[1:])}, but this network is for images of shape "
                 f"{self.shape} (channels, height, width), as they are or flat."

@@ -1,6 +1,5 @@
 """The settings of a training run, and what is refused before it begins."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -13,6 +12,7 @@ from cl_lib.checks import (
     check_logits,
     check_no_batch_statistics,
     check_no_mixing,
+    check_positive,
     first_replica,
     is_count,
     is_number,
@@ -51,8 +51,7 @@ class Settings:
                 continue
             if not is_count(value):
                 raise ValueError(f"{name} is {value!r}, but must be a whole number, 1 or more.")
-        if not (is_number(self.lr) and 0 < self.lr < math.inf):
-            raise ValueError(f"lr is {self.lr!r}, but must be a finite number above 0.")
+        check_positive(self.lr, "lr")
         if not (is_number(self.momentum) and 0 <= self.momentum < 1):
             raise ValueError(f"momentum is {self.momentum!r}, but must lie in [0, 1).")
         if self.optimizer not in OPTIMIZERS:

@@ -131,17 +131,12 @@ def check_strength(strength: Strength, name: str = "strength") -> None:
     ValueError
         For a negative, NaN or infinite strength, or an empty tuple.
     """
-    if not isinstance(strength, Real | tuple | list):
-        raise ValueError(
-            f"{name} is {strength!r}, but must be a finite number >= 0, or a tuple of them to train side by "
-            "side."
-        )
     values = strength if isinstance(strength, tuple | list) else (strength,)
     if not values:
         raise ValueError(f"{name} is empty: give a number, or a tuple of numbers to train side by side.")
     for value in values:
         if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
             raise ValueError(
-                f"{name} is {strength!r}, but must be a finite number >= 0: "
-                "a negative one would reward forgetting."
+                f"{name} is {strength!r}, but must be a finite number >= 0, or a tuple of them to train side "
+                "by side: a negative one would reward forgetting."
             )

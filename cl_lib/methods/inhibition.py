@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cl_lib.checks import is_number
+from cl_lib.checks import check_positive
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input
 from cl_lib.population import Params, Population, asking_for_hidden
@@ -70,8 +70,7 @@ class Inhibition(Method):
         check_strength(self.strength)
         if self.discount is not None and self.discount not in DISCOUNTS:
             raise ValueError(f'discount is {self.discount!r}, but must be "sum", "min" or None.')
-        if not (is_number(self.width) and 0 < self.width < float("inf")):
-            raise ValueError(f"width is {self.width!r}, but must be a finite number above 0.")
+        check_positive(self.width, "width")
         if self.layers is not None and not _are_indices(self.layers):
             raise ValueError(
                 f"layers is {self.layers!r}, but must be None or a tuple of indices such as (0, -1)."

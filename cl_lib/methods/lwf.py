@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cl_lib.checks import is_number
+from cl_lib.checks import check_positive
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.population import Params, Population
 from cl_lib.tasks import Task
@@ -55,8 +55,7 @@ class LwF(Method):
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        if not (is_number(self.temperature) and 0 < self.temperature < float("inf")):
-            raise ValueError(f"temperature is {self.temperature!r}, but must be a finite number above 0.")
+        check_positive(self.temperature, "temperature")
 
     def extra_loss(self, state: Teacher | None, population: Population, batch: Batch) -> Tensor | None:
         """Distillation loss, mean over samples, ``(R,)``."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from cl_lib.checks import is_number
+from cl_lib.checks import check_positive
 from cl_lib.methods import quadratic
 from cl_lib.methods.base import StepSize
 from cl_lib.methods.quadratic import Quadratic, QuadraticMethod
@@ -61,8 +61,7 @@ class SI(QuadraticMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (is_number(self.damping) and 0 < self.damping < float("inf")):
-            raise ValueError(f"damping is {self.damping!r}, but must be a finite number above 0.")
+        check_positive(self.damping, "damping")
 
     def begin_task(self, state: Path | None, population: Population, task: Task) -> Path:
         """Start a new path at the weights as they are."""
