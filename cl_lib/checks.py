@@ -24,10 +24,12 @@ def check_positive(value: object, name: str) -> None:
         raise ValueError(f"{name} is {value!r}, but must be a finite number above 0.")
 
 
-def check_seed(seed: object) -> None:
-    """Refuse a seed that is no whole number."""
+def check_seed(seed: object, name: str = "seed") -> None:
+    """Refuse a seed that is no whole number, or none that PyTorch takes."""
     if not isinstance(seed, Integral):
-        raise TypeError(f"seed is {seed!r}, but must be a whole number.")
+        raise TypeError(f"{name} is {seed!r}, but must be a whole number.")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"{name} is {seed}, but must lie between -2**63 and 2**64 - 1, as PyTorch wants.")
 
 
 def check_samples(x: Tensor, batch_size: int | None) -> None:

@@ -18,13 +18,8 @@ class Here:
     device: str
     at_once: int = 1
 
-    def check(self) -> None:
-        """Refuse a device that is not there, before any work starts."""
-        training_device(self.device)
-
-    @property
     def on_cpu(self) -> bool:
-        """Whether units should be small."""
+        """Whether units should be small; refuses a device that is not there."""
         return training_device(self.device).type == "cpu"
 
     def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
@@ -41,16 +36,14 @@ class Cluster:
     device: str
     at_once: int = 1000
 
-    def check(self) -> None:
-        """Refuse an address at which no scheduler answers, before any work starts."""
-        self._connect().close()
-
-    @property
     def on_cpu(self) -> bool:
-        """Whether units should be small: where every worker that is there by now computes on a CPU."""
-        if self.device == "cpu":
-            return True
+        """Whether units should be small: where every worker that is there by now computes on a CPU.
+
+        Refuses an address at which no scheduler answers.
+        """
         with self._connect() as client:
+            if self.device == "cpu":
+                return True
             devices = client.run(training_device, self.device, on_error="ignore").values()
         return bool(devices) and all(device.type == "cpu" for device in devices)
 

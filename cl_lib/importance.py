@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cl_lib.checks import check_samples, check_tensor, finite, own_params
+from cl_lib.checks import check_samples, check_seed, check_tensor, finite, own_params
 from cl_lib.hebbian import local_mas, population_local_mas
 from cl_lib.per_sample import CHUNK, checked_input, evaluating, over_replicas, per_sample_mean
 
@@ -80,6 +80,7 @@ def fisher(
     -----
     Kirkpatrick et al. (2017); the estimators are those of van de Ven (2025).
     """
+    check_seed(seed)
     params = own_params(model)
     draw = partial(_uniform, seed=seed)
     result = population_fisher(

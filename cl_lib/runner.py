@@ -7,8 +7,8 @@ that wants the same takes nothing from there, since that is what repeating means
 several runs share the work; the system frees it when its holder dies.
 """
 
-import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from cl_lib.assembly import assemble
 from cl_lib.compute import Cluster, Here
 from cl_lib.declarations import Experiment
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.provenance import git_state
 from cl_lib.store import Store, open_store
 from cl_lib.units import Outcome, Unit, choose, search_units, test_units
 
@@ -67,12 +68,12 @@ def run(
         this run would, a fuller profile or more seeds, or was marked stale while this run was under way; if
         no scheduler answers, or one of its workers has other code.
     FloatingPointError
-        If a final run diverges; all units without one are finished and kept.
+        If a final run diverges; all other networks are finished and kept.
     """
     root = root or results.folder()
     check_run(name, profile, seeds, root=root)
     compute = Here(device) if scheduler is None else Cluster(scheduler, device)
-    compute.check()
+    on_cpu = compute.on_cpu()
     git = git_state()  # of the code that trains, not of a later commit
     experiment = EXPERIMENTS[name]
     budget = experiment.budgets[profile]
@@ -80,7 +81,7 @@ def run(
     path = (root / ".quick" if profile == "quick" else root) / name
     cached = _load(name, root)
     store = open_store(root / ".units" / name, experiment, cached and cached.manifest)
-    asked, on_cpu = (experiment, profile, budget), compute.on_cpu
+    asked = (experiment, profile, budget)
     searching = search_units(*asked, on_cpu=on_cpu)
     as_many = test_units(*asked, choose(*asked, {}), on_cpu=on_cpu)
     if cached:
@@ -198,19 +199,35 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
             mine, known = _claim(missing, outcomes.keys() | failed.keys(), store, compute.at_once, locks)
             come = {replica: outcome for replica, outcome in known.items() if replica not in outcomes}
             done(come, here=False)
-            for unit, result in compute(mine):
-                try:
-                    outcome = result()
-                except FloatingPointError as error:
-                    failed |= dict.fromkeys(unit.replicas(), error)
+            for unit, found in _computed(mine, compute):
+                if isinstance(found, FloatingPointError):
+                    failed[unit] = found
                     continue
-                store.write(unit, outcome)
-                done(dict(zip(unit.replicas(), outcome.split(), strict=True)), here=True)
+                store.write(unit, found)
+                done(dict(zip(unit.replicas(), found.split(), strict=True)), here=True)
         if not mine and not come:
             time.sleep(WAIT)
     if failed:
-        raise FloatingPointError("\n".join(dict.fromkeys(map(str, failed.values()))))
+        raise FloatingPointError("\n".join(map(str, failed.values())))
     return {replica: outcomes[replica] for unit in units for replica in unit.replicas()}
+
+
+def _computed(
+    units: list[Unit], compute: Here | Cluster
+) -> Iterator[tuple[Unit, Outcome | FloatingPointError]]:
+    """What comes of each unit; of one that diverged, each replica alone, so that none takes others along."""
+    again: list[Unit] = []
+    for unit, result in compute(units):
+        try:
+            found = result()
+        except FloatingPointError as error:
+            if unit.n_replicas > 1:
+                again += unit.replicas()
+                continue
+            found = error
+        yield unit, found
+    if again:
+        yield from _computed(again, compute)
 
 
 def _claim(
@@ -231,18 +248,3 @@ def _claim(
                 mine += unit.without(settled | found.keys())
         known |= found
     return mine, known
-
-
-def git_state() -> dict:
-    """The commit, and whether tracked files differ from it; ``None`` outside a repository."""
-
-    def git(*arguments: str) -> str | None:
-        here = Path(__file__).parent
-        try:
-            found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return found.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

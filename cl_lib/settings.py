@@ -13,6 +13,7 @@ from cl_lib.checks import (
     check_no_batch_statistics,
     check_no_mixing,
     check_positive,
+    check_seed,
     first_replica,
     is_count,
     is_number,
@@ -63,7 +64,9 @@ class Settings:
 
 
 def check_seeds(seeds: list[int]) -> None:
-    """Refuse no seed at all, and one that is named twice."""
+    """Refuse no seed at all, one that is named twice, and one that is none."""
+    for seed in seeds:
+        check_seed(seed, "seeds")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")
 

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from cl_lib import results
 from cl_lib.declarations import Experiment, recipe
+from cl_lib.provenance import versions
 from cl_lib.results import Cached, CorruptResult
 from cl_lib.twins import differences, run_twin
-from cl_lib.units import Outcome, Unit, versions
+from cl_lib.units import Outcome, Unit
 
 
 @dataclass(frozen=True)

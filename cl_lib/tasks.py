@@ -12,13 +12,14 @@ scenario   the question at test time                    outputs
 ========== ============================================ ==============================
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from cl_lib.checks import is_count
 from cl_lib.data import Split
 
 #: What the network is asked when it is tested, see above.
@@ -95,6 +96,37 @@ def check_scenario(scenario: str) -> None:
     """Refuse a name that is none of :data:`SCENARIOS`."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario is {scenario!r}, but must be one of {', '.join(SCENARIOS)}.")
+
+
+def assemble(
+    name: str,
+    scenario: str,
+    names: Sequence[str],
+    parts: Sequence[dict[str, Split]],
+    sizes: Sequence[int],
+) -> Stream:
+    """A stream of tasks with these names, splits by part, and numbers of classes."""
+    firsts = first_outputs(sizes, scenario)
+    n_outputs = max(first + size for first, size in zip(firsts, sizes, strict=True))
+    tasks = []
+    for task_name, splits, first, size in zip(names, parts, firsts, sizes, strict=True):
+        own = (first, first + size) if scenario == "task" else (0, n_outputs)
+        tasks.append(Task(task_name, outputs=own, **splits))
+    return Stream(name, scenario, tuple(tasks), n_outputs)
+
+
+def first_outputs(sizes: Sequence[int], scenario: str) -> list[int]:
+    """The output of each task's first class: tasks of so many classes share outputs or have their own."""
+    check_scenario(scenario)
+    if scenario == "domain":
+        return [0] * len(sizes)
+    return [sum(sizes[:t]) for t in range(len(sizes))]
+
+
+def check_n_tasks(count: int, what: str) -> None:
+    """Refuse a number of tasks that is no whole number, or 0."""
+    if not is_count(count):
+        raise ValueError(f"{what} is {count!r}, but a stream needs a whole number of tasks, 1 or more.")
 
 
 def _check_outputs(stream: Stream) -> None:

@@ -6,11 +6,8 @@ under a name of its own: more seeds or more points of a grid leave what is there
 """
 
 import hashlib
-import importlib.metadata
 import json
-import platform
 import re
-import sys
 import threading
 import time
 from collections.abc import Container
@@ -25,14 +22,10 @@ from cl_lib.data import Dataset, load
 from cl_lib.declarations import Budget, Contender, Experiment, Point, recipe
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import Method
+from cl_lib.provenance import record_of
 from cl_lib.results import DIGITS, CorruptResult, load_arrays, pack_arrays
 from cl_lib.tasks import Stream
 from cl_lib.training import fit, training_device
-
-try:
-    import resource
-except ImportError:  # on Windows
-    resource = None
 
 FIRST_SEARCH_SEED = 1000
 SEARCH_STREAM, TEST_STREAM = 1, 0
@@ -213,7 +206,7 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
             if unit.stage != "search":
                 raise FloatingPointError(f"{unit}: {error}") from None
             accuracy, arrays, used = _one_by_one(unit, device), {}, str(place)
-        return Outcome(accuracy, arrays, _record(used, time.perf_counter() - started))
+        return Outcome(accuracy, arrays, record_of(used, time.perf_counter() - started))
 
 
 # Initial weights come from torch's random state, which the threads of a process share.
@@ -279,46 +272,6 @@ def _one_by_one(unit: Unit, device: str) -> np.ndarray:
         except FloatingPointError:
             parts.append(_one_by_one(part, device))
     return np.concatenate(parts)
-
-
-def _record(device: str, seconds: float) -> dict:
-    """How a unit was made; the peak of memory is the unit's on a GPU, on a CPU that of the process so far."""
-    if device.startswith("cuda"):
-        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
-    else:
-        name = f"{processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-        peak = _peak_memory()
-    return {
-        "device": name,
-        "seconds": round(seconds, 3),
-        "peak_mib": peak and round(peak / 2**20),
-        "versions": versions(),
-    }
-
-
-@lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
-    """Of Python and of what computes."""
-    others = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
-    return {"python": platform.python_version(), **others}
-
-
-def _peak_memory() -> int | None:
-    """Most bytes that this process has held; None where the system does not tell."""
-    if resource is None:
-        return None
-    unit_of = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_of
-
-
-@lru_cache(maxsize=1)
-def processor() -> str:
-    """The processor's name."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @lru_cache(maxsize=2)

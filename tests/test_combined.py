@@ -154,7 +154,7 @@ def test_refuses_strengths_that_do_not_pair():
 
 
 def test_refuses_joint_training():
-    with pytest.raises(ValueError, match="methods holds joint training, which sees all data"):
+    with pytest.raises(ValueError, match="methods holds Joint, which chooses its own training data"):
         combine(MAS(1.0), Joint())
 
 
@@ -165,6 +165,14 @@ def test_refuses_another_method_that_chooses_its_data():
 
     with pytest.raises(ValueError, match="methods holds All, which chooses its own training data"):
         combine(MAS(1.0), All())
+
+
+def test_refuses_another_method_that_starts_anew():
+    class Fresh(Method):
+        restarts = True
+
+    with pytest.raises(ValueError, match=r"methods holds Fresh, .* \(tasks_seen, restarts\): train it alone"):
+        combine(Fresh(), MAS(1.0))
 
 
 def test_each_added_loss_is_one_number_for_each_replica():

@@ -321,6 +321,8 @@ def test_negative_log_posterior_against_torch():
     expected = sum(nll(w, x, y) for x, y in torch.tensor(np.stack([xs, ys], 1))) + 1.5 / 2 * w**2
     assert float(d.negative_log_posterior(xs, ys, 0.37, 1.5)) == pytest.approx(expected.item())
     assert d.negative_log_posterior((1,), (1,), 0, 1) == sp.log(2)
+    with pytest.raises(ValueError, match=r"ys is \[1, -1\], but labels must be 0 or 1"):
+        d.negative_log_posterior((1, 2), (1, -1), 0)
 
 
 def test_laplace_precision_is_curvature_at_the_mode():

@@ -442,6 +442,7 @@ REFUSED = [
     ({"outputs": (2, 2)}, r"outputs is \(2, 2\)"),
     ({"batch_size": 0}, "batch_size is 0, but must be a whole number, 1 or more, or None"),
     ({"batch_size": 2.0}, "batch_size is 2.0"),
+    ({"kind": "sampled", "seed": 2**64}, "seed is 18446744073709551616, but must lie between"),
     ({"x": torch.zeros(0, 6)}, "x is empty"),
     ({"x": torch.full((N, 6), math.nan)}, "x: the inputs hold NaN"),
     ({"x": torch.full((N, 6), math.inf), "kind": "batched"}, "x: the inputs hold NaN"),

@@ -385,6 +385,8 @@ def test_looks_are_asked_for_known_or_free():
     assert free not in (asked, known)
     with pytest.raises(ValueError, match=r"styles ask for \['ewc'\], but the looks are"):
         two_lines(styles={"EWC": "ewc"})
+    with pytest.raises(ValueError, match=r"styles name \['EVC'\], which nobody draws; the labels are"):
+        two_lines(styles={"EVC": "EWC"})
 
 
 def test_a_label_for_which_no_look_is_left_is_refused():

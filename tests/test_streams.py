@@ -322,6 +322,8 @@ REFUSED = [
     (lambda: disjoint("digits", [(0, -1)]), "names class -1"),
     (lambda: disjoint("digits", [(0, 1), (1, 2)]), "no class in two places"),
     (lambda: disjoint("digits", [(0, 1), ()]), "no group may be empty"),
+    (lambda: permuted("digits", 2, seed=2**64), r"seed is 18446744073709551616, but must lie between -2"),
+    (lambda: split("digits", 2, seed=-(2**63) - 1), "seed is -9223372036854775809, but must lie between"),
     (lambda: permuted("digits", 2, scenario="online"), "scenario is 'online', but must be one of"),
     (lambda: split("digits", 2, scenario="online"), "scenario is 'online'"),
     (lambda: rotated("digits", [0], scenario="online"), "scenario is 'online'"),
@@ -375,9 +377,14 @@ def test_refuses(make, message):
         (lambda: from_tensors([pair()], test=[(1, 2, 3)]), r"test\[0\] is a tuple, but must be a pair"),
         (lambda: from_tensors([pair()], test=[(pair()[0], pair()[1].int())]), r"test\[0\]: y is torch.int32"),
         (lambda: disjoint("digits", [0, 1]), r"groups is \[0, 1\], but must be a list of groups"),
+        (lambda: disjoint("digits", 3), "groups is 3, but must be a list of groups"),
+        (lambda: rotated("digits", 45), "degrees is 45, but must be a list of angles"),
+        (lambda: rotated("digits", ["45"]), r"degrees is \['45'\], but must be a list of angles"),
+        (lambda: permuted("digits", 2, seed=0.5), "seed is 0.5, but must be a whole number"),
+        (lambda: split("digits", 2, seed="a"), "seed is 'a', but must be a whole number"),
     ],
 )
-def test_refuses_what_is_no_list_of_pairs_or_groups(make, message):
+def test_refuses_what_is_of_another_kind(make, message):
     with pytest.raises(TypeError, match=message):
         make()
 

@@ -350,10 +350,16 @@ def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
       return {
         bars: bars.map((bar) => style(bar).borderTopStyle),
         hidden: bars.filter((bar) => style(bar.firstChild).backgroundColor === paper).length,
+        hatched: bars.map((bar) => style(bar.firstChild).backgroundImage !== "none"),
         outlines: [...document.querySelectorAll("[data-preset]")].map((b) => style(b).outlineStyle),
       };
     }""")
-    assert found == {"bars": ["solid"] * 2, "hidden": 0, "outlines": ["none", "solid", "none"]}
+    assert found == {
+        "bars": ["solid"] * 2,
+        "hidden": 0,
+        "hatched": [False, True],
+        "outlines": ["none", "solid", "none"],
+    }
 
 
 def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure):

@@ -37,7 +37,12 @@ def sigmoid(u):
 
 
 def negative_log_posterior(xs, ys, w, prior_precision=0):
-    r"""Logistic unit: :math:`-\sum_n\log p(y_n|x_n)+\frac\tau2w^2`, :math:`p(1|x)=\sigma(wx)`."""
+    r"""Logistic unit: :math:`-\sum_n\log p(y_n|x_n)+\frac\tau2w^2`, :math:`p(1|x)=\sigma(wx)`.
+
+    Labels y are 0 and 1.
+    """
+    if not set(ys) <= {0, 1}:
+        raise ValueError(f"ys is {list(ys)}, but labels must be 0 or 1.")
     chances = [sigmoid(w * x) if y else 1 - sigmoid(w * x) for x, y in zip(xs, ys, strict=True)]
     return -sum(sp.log(p) for p in chances) + prior_precision * sp.S.Half * w**2
 

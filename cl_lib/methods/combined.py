@@ -82,7 +82,7 @@ def combine(*methods: Method) -> Combined:
     ------
     ValueError
         For fewer than two methods, tuples of different lengths, or a method that chooses its own training
-        data (joint training).
+        data or starts anew with each task (joint training).
     TypeError
         For anything that is not a method.
     """
@@ -97,13 +97,11 @@ def combine(*methods: Method) -> Combined:
             f"strengths have {sorted(lengths)} values: they are trained in pairs, so give equally many, "
             "repeating them for a grid."
         )
-    if any(method.restarts for method in methods):
-        raise ValueError("methods holds joint training, which sees all data: there is nothing to protect.")
     for method in methods:
-        if type(method).tasks_seen is not Method.tasks_seen:
+        if method.restarts or type(method).tasks_seen is not Method.tasks_seen:
             raise ValueError(
-                f"methods holds {type(method).__name__}, which chooses its own training data (tasks_seen): "
-                "train it alone."
+                f"methods holds {type(method).__name__}, which chooses its own training data or start "
+                "(tasks_seen, restarts): train it alone."
             )
     return Combined(tuple(methods))
 

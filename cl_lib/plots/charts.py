@@ -28,7 +28,7 @@ def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
     Parameters
     ----------
     matrix : array of shape (T, T) or (replicas, T, T)
-        In [0, 1]; replicas give the mean with the half width of its 95 % interval. NaN: no number.
+        In [0, 1]; replicas give the mean with the half width of its 95 % interval. NaN in all: no number.
     names : list of T str, optional
         By default task 1, 2, ...
     ax : Axes, optional

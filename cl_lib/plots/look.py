@@ -100,6 +100,9 @@ def looks_of(labels, styles: Mapping[str, str] | None) -> list[Series]:
     unknown = set((styles or {}).values()) - SERIES.keys()
     if unknown:
         raise ValueError(f"styles ask for {sorted(unknown)}, but the looks are {list(SERIES)}.")
+    absent = sorted((styles or {}).keys() - set(labels))
+    if absent:
+        raise ValueError(f"styles name {absent}, which nobody draws; the labels are {list(labels)}.")
     taken = {SERIES[key] for key in keys if key in SERIES}
     free = cycle(look for look in SERIES.values() if look not in taken)
     unnamed = [label for label, key in zip(labels, keys, strict=True) if key not in SERIES]

@@ -60,6 +60,7 @@ html[data-theme="dark"] .tw { --a: #56b4e9; --b: #f0803c; --both: #2cc295; --kno
 @media (forced-colors: active) {
   .tw-bar { border: 1px solid; }
   .tw .tw-bar i { forced-color-adjust: none; background: CanvasText; }
+  .tw-b .tw-bar i { background: repeating-linear-gradient(-45deg, CanvasText 0 5px, Canvas 5px 7px); }
   .tw [aria-pressed="true"] { outline: 3px solid Highlight; } }
 @media screen { .tw ~ * { display: none !important; } }
 @media print { .tw:not(:last-child), .tw-presets, .tw input, .tw .tw-reset { display: none; } }

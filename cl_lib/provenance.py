@@ -1,0 +1,70 @@
+"""How a result was made: the machine, the versions of what computes, the commit."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
+
+
+def record_of(device: str, seconds: float) -> dict:
+    """How a unit was made; the peak of memory is the unit's on a GPU, on a CPU that of the process so far."""
+    if device.startswith("cuda"):
+        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+    else:
+        name = f"{processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+        peak = _peak_memory()
+    return {
+        "device": name,
+        "seconds": round(seconds, 3),
+        "peak_mib": peak and round(peak / 2**20),
+        "versions": versions(),
+    }
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Of Python and of what computes."""
+    others = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+    return {"python": platform.python_version(), **others}
+
+
+def _peak_memory() -> int | None:
+    """Most bytes that this process has held; None where the system does not tell."""
+    if resource is None:
+        return None
+    unit_of = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_of
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf8") as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def git_state() -> dict:
+    """The commit, and whether tracked files differ from it; ``None`` outside a repository."""
+
+    def git(*arguments: str) -> str | None:
+        here = Path(__file__).parent
+        try:
+            found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return found.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
