@@ -95,6 +95,17 @@ def first_replica(params: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: p[0] for name, p in params.items()}
 
 
+def check_inputs_kept(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> None:
+    """Refuse a model that writes into its inputs, which are the data; judged on a copy of some."""
+    seen = x.clone()
+    functional_call(model, first_replica(params), (seen,))
+    if not torch.equal(seen, x):
+        raise ValueError(
+            "model writes into its inputs, so that the data would change while it is trained or measured: "
+            "let its first layer work out of place (inplace=False, x = x - 1 instead of x -= 1)."
+        )
+
+
 def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> None:
     """Refuse a model that gives a sample other logits beside others than alone, judged on its first replica.
 
@@ -132,6 +143,7 @@ def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> N
 
 def check_outputs(model, params, x, y, outputs) -> None:
     """Refuse outputs that the model lacks, and labels outside of them."""
+    check_inputs_kept(model, params, x)
     logits = functional_call(model, first_replica(params), (x,))
     check_logits(logits)
     if logits.ndim != 2:

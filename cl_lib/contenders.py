@@ -142,6 +142,7 @@ def selfless_methods() -> tuple[Contender, ...]:
         "SLNI": (SLNI, inhibited),
         "SNID": (SNID, spread),
         "SLNID": (SLNID, inhibited),
+        "SLNID, minimum": (partial(SLNID, discount="min"), inhibited),
     }
     return (
         Contender("no regulariser", mas, powers(0.001, *protect)),

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cl_lib.checks import (
+    check_inputs_kept,
     check_logits,
     check_no_batch_statistics,
     check_no_mixing,
@@ -135,11 +136,12 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
     """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
     try:
-        check_logits(functional_call(population.network, first_replica(population.params), (x,)))
+        check_logits(functional_call(population.network, first_replica(population.params), (x.clone(),)))
     except RuntimeError as error:
         raise ValueError(
             f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"
         ) from error
+    check_inputs_kept(population.network, population.params, x)
     try:
         return population.logits_on_shared(x)
     except RuntimeError as error:

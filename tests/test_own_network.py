@@ -15,7 +15,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MAS, SI, Finetune, Joint, fisher, mas
+from cl_lib import EWC, L2, MAS, SI, Finetune, Joint, fisher, fit, mas
 from cl_lib.importance import FISHER_KINDS, local_mas
 from cl_lib.methods import (
     SLNI,
@@ -222,6 +222,20 @@ def test_what_vmap_cannot_do_is_refused_for_several_replicas_only(build, message
     assert short(Finetune(), build).accuracy.shape == (1, 3, 3)
     with pytest.raises(ValueError, match=message + ".*one seed and one strength at a time"):
         short(Finetune(), build, seeds=(0, 1))
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_network_that_writes_into_the_data_is_refused(seeds):
+    def build():
+        return nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3))
+
+    x = STREAM[0].train.x - 0.5
+    before, stream = x.clone(), from_tensors([(x, STREAM[0].train.y)] * 2)
+    with pytest.raises(ValueError, match=r"model writes into its inputs.*inplace=False"):
+        fit(build, stream, seeds=seeds)
+    with pytest.raises(ValueError, match="model writes into its inputs"):
+        fisher(build().to(F64), x)
+    assert torch.equal(x, before) and (before < 0).any()
 
 
 def test_more_than_logits_is_refused():
