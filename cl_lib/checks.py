@@ -24,12 +24,13 @@ def check_positive(value: object, name: str) -> None:
         raise ValueError(f"{name} is {value!r}, but must be a finite number above 0.")
 
 
-def check_seed(seed: object, name: str = "seed") -> None:
-    """Refuse a seed that is no whole number, or none that PyTorch takes."""
-    if not isinstance(seed, Integral):
-        raise TypeError(f"{name} is {seed!r}, but must be a whole number.")
+def check_seed(seed: object, name: str = "seed is") -> int:
+    """Return a seed as PyTorch takes it; refuse what is no whole number, or none that it takes."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise TypeError(f"{name} {seed!r}, but must be a whole number.")
     if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"{name} is {seed}, but must lie between -2**63 and 2**64 - 1, as PyTorch wants.")
+        raise ValueError(f"{name} {seed}, but must lie between -2**63 and 2**64 - 1, as PyTorch wants.")
+    return int(seed)
 
 
 def check_samples(x: Tensor, batch_size: int | None) -> None:
@@ -98,8 +99,9 @@ def first_replica(params: dict[str, Tensor]) -> dict[str, Tensor]:
 def check_inputs_kept(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> None:
     """Refuse a model that writes into its inputs, which are the data; judged on a copy of some."""
     seen = x.clone()
+    before = seen._version
     functional_call(model, first_replica(params), (seen,))
-    if not torch.equal(seen, x):
+    if seen._version != before:
         raise ValueError(
             "model writes into its inputs, so that the data would change while it is trained or measured: "
             "let its first layer work out of place (inplace=False, x = x - 1 instead of x -= 1)."

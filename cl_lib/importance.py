@@ -73,16 +73,16 @@ def fisher(
     Raises
     ------
     ValueError
-        Unknown kind, missing or ill-shaped labels, no samples, non-finite input or output, or batch
-        normalisation in training mode.
+        Unknown kind, missing or ill-shaped labels, no samples, non-finite input or output, batch
+        normalisation in training mode, a model that writes into its inputs, or a seed that PyTorch does
+        not take.
 
     Notes
     -----
     Kirkpatrick et al. (2017); the estimators are those of van de Ven (2025).
     """
-    check_seed(seed)
     params = own_params(model)
-    draw = partial(_uniform, seed=seed)
+    draw = partial(_uniform, seed=check_seed(seed))
     result = population_fisher(
         model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, draw=draw
     )

@@ -1,4 +1,4 @@
-"""Two small networks. Both give their hidden activations on request.
+"""Three small networks. All give their hidden activations on request.
 
 A head for each task needs no module of its own: a stream says which outputs belong to a task
 (:class:`cl_lib.tasks.Task`), so one output layer holds all heads side by side.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cl_lib.data import Split
-from cl_lib.tasks import Stream, assemble, check_n_tasks, check_scenario, first_outputs
+from cl_lib.tasks import Stream, check_n_tasks, check_scenario, first_outputs, stream_of
 
 
 def from_tensors(
@@ -62,7 +62,7 @@ def from_tensors(
             for key, data in part.items():
                 part[key] = _relabel(data, known, first, f"{key}[{t}]")
     names = [f"task {t + 1}" for t in range(len(parts))]
-    return assemble(name, scenario, names, parts, sizes)
+    return stream_of(name, scenario, names, parts, sizes)
 
 
 def _splits(pairs: Sequence[tuple[Tensor, Tensor]], part: str, n: int | None = None) -> list[Split]:

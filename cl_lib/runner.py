@@ -215,14 +215,14 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
 def _computed(
     units: list[Unit], compute: Here | Cluster
 ) -> Iterator[tuple[Unit, Outcome | FloatingPointError]]:
-    """What comes of each unit; of one that diverged, each replica alone, so that none takes others along."""
+    """What comes of each unit; one that diverged is halved until what diverges is alone."""
     again: list[Unit] = []
     for unit, result in compute(units):
         try:
             found = result()
         except FloatingPointError as error:
             if unit.n_replicas > 1:
-                again += unit.replicas()
+                again += unit.halves()
                 continue
             found = error
         yield unit, found

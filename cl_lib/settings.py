@@ -67,7 +67,7 @@ class Settings:
 def check_seeds(seeds: list[int]) -> None:
     """Refuse no seed at all, one that is named twice, and one that is none."""
     for seed in seeds:
-        check_seed(seed, "seeds")
+        check_seed(seed, "seeds holds")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")
 
@@ -131,6 +131,8 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
                 f"samples of {stream.name}, before any training; look at its forward and its initial weights."
             )
         check_no_mixing(population.network, population.params, x)
+    with torch.no_grad(), torch.random.fork_rng():  # in training mode, where dropout acts
+        check_inputs_kept(population.network, population.params, x)
 
 
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from cl_lib.checks import check_seed, is_number
 from cl_lib.data import Dataset, Split, load
 from cl_lib.own_data import from_tensors
-from cl_lib.tasks import Stream, assemble, check_n_tasks, first_outputs
+from cl_lib.tasks import Stream, check_n_tasks, first_outputs, stream_of
 
 __all__ = ["disjoint", "from_tensors", "permuted", "rotated", "split"]
 
@@ -43,7 +43,7 @@ def permuted(
     Raises
     ------
     ValueError
-        For fewer tasks than one, or an unknown scenario or data set.
+        For fewer tasks than one, an unknown scenario or data set, or a seed that PyTorch does not take.
     TypeError
         For a data set that is neither a name nor a :class:`cl_lib.data.Dataset`, or a seed that is no whole
         number.
@@ -54,8 +54,7 @@ def permuted(
     """
     dataset = _dataset(dataset)
     check_n_tasks(n_tasks, "n_tasks")
-    check_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     n_pixels = math.prod(dataset.train.x.shape[_spatial(dataset.train.x) :])
     orders = [torch.randperm(n_pixels, generator=generator) for _ in range(n_tasks)]
     if keep_first:
@@ -88,6 +87,7 @@ def rotated(dataset: str | Dataset, degrees: Sequence[float], *, scenario: str =
     Lopez-Paz & Ranzato (2017). Bilinear interpolation, black outside.
     """
     dataset = _dataset(dataset)
+    degrees = degrees.tolist() if isinstance(degrees, Tensor) else degrees
     if not (isinstance(degrees, Iterable) and all(is_number(angle) for angle in degrees)):
         raise TypeError(f"degrees is {degrees!r}, but must be a list of angles, one a task, such as [0, 45].")
     check_n_tasks(len(degrees), "the number of degrees")
@@ -113,7 +113,8 @@ def split(dataset: str | Dataset, n_tasks: int, *, scenario: str = "task", seed:
     Raises
     ------
     ValueError
-        For a number of tasks that does not divide the number of classes, or an unknown scenario or data set.
+        For a number of tasks that does not divide the number of classes, an unknown scenario or data set, or
+        a seed that PyTorch does not take.
     TypeError
         For what is no data set, or a seed that is no whole number.
 
@@ -131,8 +132,7 @@ def split(dataset: str | Dataset, n_tasks: int, *, scenario: str = "task", seed:
         )
     order = torch.arange(n_classes)
     if seed is not None:
-        check_seed(seed)
-        order = torch.randperm(n_classes, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(n_classes, generator=torch.Generator().manual_seed(check_seed(seed)))
     groups = order.reshape(n_tasks, -1).tolist()
     stream = disjoint(dataset, groups, scenario=scenario)
     return Stream(f"split {dataset.name}", scenario, stream.tasks, stream.n_outputs)
@@ -169,7 +169,7 @@ def disjoint(dataset: str | Dataset, groups: Sequence[Sequence[int]], *, scenari
         for group, first in zip(groups, first_outputs(sizes, scenario), strict=True)
     ]
     names = ["classes " + ", ".join(dataset.classes[c] for c in group) for group in groups]
-    return assemble(f"disjoint {dataset.name}", scenario, names, parts, sizes)
+    return stream_of(f"disjoint {dataset.name}", scenario, names, parts, sizes)
 
 
 def _changed_inputs(name: str, dataset: Dataset, names, changes, scenario: str) -> Stream:
@@ -181,7 +181,7 @@ def _changed_inputs(name: str, dataset: Dataset, names, changes, scenario: str) 
             data = getattr(dataset, part)
             splits[part] = Split(change(data.x), data.y + first)
         parts.append(splits)
-    return assemble(name, scenario, names, parts, [n_classes] * len(parts))
+    return stream_of(name, scenario, names, parts, [n_classes] * len(parts))
 
 
 def _only(dataset: Dataset, part: str, group: Sequence[int], first: int) -> Split:

@@ -22,6 +22,8 @@ from torch import Tensor
 from cl_lib.checks import is_count
 from cl_lib.data import Split
 
+__all__ = ["SCENARIOS", "Stream", "Task", "check_scenario", "some"]
+
 #: What the network is asked when it is tested, see above.
 SCENARIOS = ("task", "domain", "class")
 
@@ -98,7 +100,7 @@ def check_scenario(scenario: str) -> None:
         raise ValueError(f"scenario is {scenario!r}, but must be one of {', '.join(SCENARIOS)}.")
 
 
-def assemble(
+def stream_of(
     name: str,
     scenario: str,
     names: Sequence[str],

@@ -79,6 +79,13 @@ class Unit:
         """Each point with each seed as a unit of its own, in the order of the outcome."""
         return [replace(self, points=(point,), seeds=(seed,)) for point in self.points for seed in self.seeds]
 
+    def halves(self) -> list["Unit"]:
+        """Its points in two parts or, of a single one, its seeds."""
+        what = "points" if len(self.points) > 1 else "seeds"
+        values = getattr(self, what)
+        middle = len(values) // 2
+        return [replace(self, **{what: half}) for half in (values[:middle], values[middle:])]
+
     def without(self, known: Container["Unit"]) -> list["Unit"]:
         """What is left if some replicas are known: points that lack the same seeds stay together."""
         points_of: dict[tuple[int, ...], list[Point]] = {}
@@ -263,10 +270,8 @@ def _one_by_one(unit: Unit, device: str) -> np.ndarray:
     """Halve a unit that diverged until what diverges is alone."""
     if unit.n_replicas == 1:
         return np.full((1, len(_stream(unit)), len(_stream(unit))), np.nan)
-    what = "points" if len(unit.points) > 1 else "seeds"
-    parts, middle = [], len(getattr(unit, what)) // 2
-    for half in (getattr(unit, what)[:middle], getattr(unit, what)[middle:]):
-        part = replace(unit, **{what: half})
+    parts = []
+    for part in unit.halves():
         try:
             parts.append(np.round(train(part, device)[0].accuracy, DIGITS))
         except FloatingPointError:

@@ -12,6 +12,7 @@ from cl_lib import derivations, methods
 MODULES = [
     "experiments",
     "units",
+    "provenance",
     "store",
     "compute",
     "runner",

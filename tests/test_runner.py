@@ -429,7 +429,7 @@ def test_what_an_interrupted_run_left_hides_no_result(reference, tmp_path, monke
     assert [(r.stage, r.seeds) for unit in trained for r in unit.replicas()] == 3 * [("test", (3,))]
 
 
-def test_a_final_run_that_diverges_is_named_and_holds_nothing_up(tmp_path, monkeypatch):
+def test_a_final_run_that_diverges_is_named_and_holds_nothing_up(reference, tmp_path, monkeypatch):
     def sometimes(unit, device):
         if (unit.stage, unit.contender) == ("test", "EWC") and 1 in unit.seeds:
             raise FloatingPointError(f"{unit}: replicas [1] of 2 diverged")
@@ -443,6 +443,27 @@ def test_a_final_run_that_diverges_is_named_and_holds_nothing_up(tmp_path, monke
     finals = sorted(file.name.split("-")[1] for file in (tmp_path / ".units" / "tiny").glob("test-*.npz"))
     # Seed 0 of EWC shared a unit with the one that diverged, seed 2 did not.
     assert finals == [*2 * ["EWC"], *3 * ["L2"], *3 * ["finetune"]]
+    trained = what_is_trained(monkeypatch)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert [(r.contender, r.seeds) for unit in trained for r in unit.replicas()] == [("EWC", (1,))]
+    assert files_of(tmp_path) == files_of(reference[1])
+
+
+def test_a_unit_is_halved_until_what_diverges_is_alone(monkeypatch):
+    tried = []
+
+    def sometimes(unit, device):
+        tried.append(unit.seeds)
+        if 1 in unit.seeds:
+            raise FloatingPointError("diverged")
+        return "trained"
+
+    monkeypatch.setattr(compute, "run_unit", sometimes)
+    unit = replace(units.search_units(TINY, "cpu", BUDGET)[0], stage="test", seeds=(0, 1, 2, 3, 4, 5))
+    unit = replace(unit, points=unit.points[:1])
+    found = {part.seeds: str(what) for part, what in runner._computed([unit], compute.Here("cpu"))}
+    assert found == {(0,): "trained", (1,): "diverged", (2,): "trained", (3, 4, 5): "trained"}
+    assert tried == [unit.seeds, (0, 1, 2), (3, 4, 5), (0,), (1, 2), (1,), (2,)]
 
 
 def test_a_longer_grid_trains_only_the_new_strengths(reference, tmp_path, monkeypatch):

@@ -62,6 +62,13 @@ def test_permutations_differ_and_do_not_depend_on_the_length_of_the_stream():
     assert same_split(permuted(DIGITS, 1)[0].test, short[0].test)
 
 
+def test_seeds_and_angles_may_be_those_of_numpy_and_torch():
+    for t in range(2):
+        assert same_split(permuted(FLAT, 2, seed=np.int64(3))[t].train, permuted(FLAT, 2, seed=3)[t].train)
+    for angles in (torch.linspace(0, 90, 3), np.linspace(0, 90, 3)):
+        assert [task.name for task in rotated(FLAT, angles)] == ["0 degrees", "45 degrees", "90 degrees"]
+
+
 def test_keep_first_leaves_the_first_task_only():
     plain, kept = permuted("digits", 3), permuted("digits", 3, keep_first=True)
     assert all(same_split(getattr(kept[0], p), getattr(DIGITS, p)) for p in PARTS)
@@ -382,6 +389,7 @@ def test_refuses(make, message):
         (lambda: rotated("digits", ["45"]), r"degrees is \['45'\], but must be a list of angles"),
         (lambda: permuted("digits", 2, seed=0.5), "seed is 0.5, but must be a whole number"),
         (lambda: split("digits", 2, seed="a"), "seed is 'a', but must be a whole number"),
+        (lambda: permuted("digits", 2, seed=True), "seed is True, but must be a whole number"),
     ],
 )
 def test_refuses_what_is_of_another_kind(make, message):

@@ -625,7 +625,7 @@ REFUSED = [
     ({"evaluate": "train"}, ValueError, "evaluate is 'train', but must be"),
     ({"seeds": ()}, ValueError, r"seeds is \[\], but must name at least one"),
     ({"seeds": (1, 1)}, ValueError, r"seeds is \[1, 1\], but must .* each once"),
-    ({"seeds": (0, 2**64)}, ValueError, "seeds is 18446744073709551616, but must lie between"),
+    ({"seeds": (0, 2**64)}, ValueError, "seeds holds 18446744073709551616, but must lie between"),
     ({"seeds": 3}, TypeError, r"seeds is 3, but must be a sequence such as \(3,\)"),
     ({"stream": [(1, 2)]}, TypeError, "stream is a list, .*streams.from_tensors"),
     ({"method": EWC}, TypeError, "method is <class .*, but must be a method such as Finetune()"),

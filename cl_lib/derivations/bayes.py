@@ -41,8 +41,9 @@ def negative_log_posterior(xs, ys, w, prior_precision=0):
 
     Labels y are 0 and 1.
     """
-    if not set(ys) <= {0, 1}:
-        raise ValueError(f"ys is {list(ys)}, but labels must be 0 or 1.")
+    ys = list(ys)
+    if any(y not in (0, 1) for y in ys):
+        raise ValueError(f"ys is {ys}, but labels must be 0 or 1.")
     chances = [sigmoid(w * x) if y else 1 - sigmoid(w * x) for x, y in zip(xs, ys, strict=True)]
     return -sum(sp.log(p) for p in chances) + prior_precision * sp.S.Half * w**2
 
