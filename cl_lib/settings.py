@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -19,7 +20,8 @@ from cl_lib.checks import (
     is_count,
     is_number,
 )
-from cl_lib.methods.base import Method
+from cl_lib.methods.base import Method, strength_of
+from cl_lib.methods.combined import Combined
 from cl_lib.models import evaluation_mode, has_parts_by_task
 from cl_lib.population import Population
 from cl_lib.tasks import Stream
@@ -72,10 +74,17 @@ def check_seeds(seeds: list[int]) -> None:
         raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")
 
 
-def check_dtype(dtype: torch.dtype) -> None:
-    """Refuse half precision, in which fused optimisers do not train on a CPU, and whole numbers."""
+def check_dtype(dtype: torch.dtype, method: Method) -> None:
+    """Refuse half precision, in which fused optimisers fail on a CPU, and what cannot hold a strength."""
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype is {dtype!r}, but must be torch.float32 or torch.float64.")
+    for own in method.methods if isinstance(method, Combined) else (method,):
+        strongest = np.max(strength_of(own))
+        if strongest > torch.finfo(dtype).max:
+            raise ValueError(
+                f"strength of {type(own).__name__} is {strongest:g}, more than {dtype} can hold: "
+                "lower it, or give dtype=torch.float64."
+            )
 
 
 def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> None:

@@ -106,7 +106,7 @@ def fit(
     seeds = [operator.index(seed) for seed in seeds]
     settings = Settings(epochs, batch_size, lr, momentum, optimizer, keep_optimizer, evaluate, curve_every)
     check_seeds(seeds)
-    check_dtype(dtype)
+    check_dtype(dtype, method)
     strengths = np.atleast_1d(np.asarray(strength_of(method), dtype=float))
     place = training_device(device)
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]

@@ -617,6 +617,14 @@ REFUSED = [
         ({"dtype": dtype}, ValueError, f"dtype is {dtype}, but must be torch.float32 or torch.float64")
         for dtype in (torch.float16, torch.bfloat16, torch.int64)
     ),
+    *(
+        (
+            {"method": method, "dtype": torch.float32},
+            ValueError,
+            r"strength of EWC is 1e\+39, more than torch.float32",
+        )
+        for method in (EWC((1.0, 1e39)), combine(L2(1.0), EWC(1e39)))
+    ),
     ({"momentum": 1.0}, ValueError, r"momentum is 1.0, but must lie in \[0, 1\)"),
     ({"momentum": -0.1}, ValueError, "momentum is -0.1"),
     ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', but must be one of sgd, adam"),
