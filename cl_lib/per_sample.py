@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs, finite, first_replica
 from cl_lib.models import convolves_on_cpu, evaluation_mode, memory_units, network_input, row_in_use
+from cl_lib.population import one_by_one
 
 CHUNK = 4096
 CHUNK_OF_PATCHES = 64  # where there are convolutions, whose patches take many times the room of the images
@@ -63,7 +64,7 @@ def per_sample_mean(
         if closed and any(isinstance(m, nn.Conv2d) for m in model.modules()):
             chunk = min(chunk, CHUNK_OF_PATCHES)
         sums = _closed_sums if closed else _general_sums
-        each = over_replicas if closed and not convolves_on_cpu(model) else _one_by_one
+        each = over_replicas if closed and not convolves_on_cpu(model) else one_by_one
         return mean_in_parts(
             lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk, each
         )
@@ -274,14 +275,7 @@ def within_outputs(directions: Directions, logits, y, outputs) -> Iterator[Tenso
 def over_replicas(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
     """``vmap`` over the replicas; one replica goes without its overhead."""
     several = len(next(iter(params.values()))) > 1
-    return vmap(function)(params) if several else _one_by_one(function, params)
-
-
-def _one_by_one(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A function of each replica's parameters, for those that must not stand in a ``vmap``."""
-    n = len(next(iter(params.values())))
-    found = [function({name: p[r] for name, p in params.items()}) for r in range(n)]
-    return {name: torch.stack([of_one[name] for of_one in found]) for name in found[0]}
+    return vmap(function)(params) if several else one_by_one(function, params)
 
 
 @contextmanager

@@ -150,18 +150,25 @@ class Population:
         call = functools.partial(self._call, **options)
         if not self._one_by_one:
             return vmap(call, in_dims=(0, None if shared else 0), randomness=randomness)(params, x)
-        inputs = [x] * self.size if shared else x
-        replicas = ({name: p[r] for name, p in params.items()} for r in range(self.size))
-        return _stacked([call(*of_one) for of_one in zip(replicas, inputs, strict=True)])
+        return one_by_one(call, params, [x] * self.size if shared else x)
 
     def _call(self, params: Params, x: Tensor, **options: bool) -> Tensor:
         return functional_call(self.network, params, (x,), options)
 
 
+def one_by_one(function: Callable, params: Params, *inputs):
+    """What ``function(params, ...)`` gives for each replica's weights and inputs, stacked; no ``vmap``."""
+    n = len(next(iter(params.values())))
+    replicas = ({name: p[r] for name, p in params.items()} for r in range(n))
+    return _stacked([function(*of_one) for of_one in zip(replicas, *inputs, strict=True)])
+
+
 def _stacked(found):
-    """Tensors of all replicas as one; tuples and lists of them part by part."""
+    """Tensors of all replicas as one; tuples, lists and dicts of them part by part."""
     if isinstance(found[0], Tensor):
         return torch.stack(found)
+    if isinstance(found[0], dict):
+        return {name: torch.stack([of_one[name] for of_one in found]) for name in found[0]}
     return type(found[0])(_stacked(of_all) for of_all in zip(*found, strict=True))
 
 

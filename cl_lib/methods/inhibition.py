@@ -13,7 +13,7 @@ from torch.func import functional_call
 from cl_lib.checks import check_positive
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input
-from cl_lib.population import Params, Population, asking_for_hidden
+from cl_lib.population import Params, Population, asking_for_hidden, one_by_one
 from cl_lib.tasks import Task
 
 DISCOUNTS = ("sum", "min")
@@ -164,14 +164,15 @@ def _neuron_importance(
 ) -> list[Tensor]:
     """Mean over samples (the first n) of the absolute gradient of the squared output norm, ``(R, N)``."""
     x = network_input(task.train.x[:n], next(iter(population.params.values())).dtype)
-    replicas = []
+
+    def of_one(params: Params) -> list[Tensor]:
+        params = {name: p.detach().requires_grad_() for name, p in params.items()}
+        parts = [_slopes(population.network, params, part, task, choose) for part in x.split(chunk)]
+        return [sum(layer) / len(x) for layer in zip(*parts, strict=True)]
+
     with evaluation_mode(population.network):
-        for r in range(population.size):
-            # one by one: what is differentiated must be the very tensor that the output was made of
-            params = {name: p[r].detach().requires_grad_() for name, p in population.params.items()}
-            parts = [_slopes(population.network, params, part, task, choose) for part in x.split(chunk)]
-            replicas.append([sum(layer) / len(x) for layer in zip(*parts, strict=True)])
-    return [torch.stack(layer) for layer in zip(*replicas, strict=True)]
+        # one by one: what is differentiated must be the very tensor that the output was made of
+        return one_by_one(of_one, population.params)
 
 
 def _slopes(network: nn.Module, params: Params, x: Tensor, task: Task, choose: Choice) -> list[Tensor]:
