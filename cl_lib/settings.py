@@ -79,7 +79,7 @@ def check_dtype(dtype: torch.dtype, method: Method) -> None:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype is {dtype!r}, but must be torch.float32 or torch.float64.")
     for own in method.methods if isinstance(method, Combined) else (method,):
-        strongest = np.max(strength_of(own))
+        strongest = float(np.max(strength_of(own)))
         if strongest > torch.finfo(dtype).max:
             raise ValueError(
                 f"strength of {type(own).__name__} is {strongest:g}, more than {dtype} can hold: "
