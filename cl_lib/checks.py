@@ -83,29 +83,29 @@ def own_params(model: nn.Module) -> dict[str, Tensor]:
     return params
 
 
-def check_logits(found: object) -> None:
-    """Refuse a model whose forward returns anything but a tensor."""
-    if not isinstance(found, Tensor):
-        raise TypeError(
-            f"model returns a {type(found).__name__}, but must return its logits alone, a tensor (N, K)."
-        )
-
-
 def first_replica(params: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the first of several replicas."""
     return {name: p[0] for name, p in params.items()}
 
 
-def check_inputs_kept(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> None:
-    """Refuse a model that writes into its inputs, which are the data; judged on a copy of some."""
+def logits_of_first(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Logits of the first replica, on a copy of the inputs.
+
+    Refuses a model that returns anything but a tensor, or that writes into its inputs, which are the data.
+    """
     seen = x.clone()
     before = seen._version
-    functional_call(model, first_replica(params), (seen,))
+    found = functional_call(model, first_replica(params), (seen,))
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"model returns a {type(found).__name__}, but must return its logits alone, a tensor (N, K)."
+        )
     if seen._version != before:
         raise ValueError(
             "model writes into its inputs, so that the data would change while it is trained or measured: "
             "let its first layer work out of place (inplace=False, x = x - 1 instead of x -= 1)."
         )
+    return found
 
 
 def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> None:
@@ -145,9 +145,7 @@ def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> N
 
 def check_outputs(model, params, x, y, outputs) -> None:
     """Refuse outputs that the model lacks, and labels outside of them."""
-    check_inputs_kept(model, params, x)
-    logits = functional_call(model, first_replica(params), (x,))
-    check_logits(logits)
+    logits = logits_of_first(model, params, x)
     if logits.ndim != 2:
         raise ValueError(
             f"model gives outputs of shape {tuple(logits.shape)} for {len(x)} samples, but must give "

@@ -7,18 +7,15 @@ from numbers import Integral
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from cl_lib.checks import (
-    check_inputs_kept,
-    check_logits,
     check_no_batch_statistics,
     check_no_mixing,
     check_positive,
     check_seed,
-    first_replica,
     is_count,
     is_number,
+    logits_of_first,
 )
 from cl_lib.methods.base import Method, strength_of
 from cl_lib.methods.combined import Combined
@@ -141,18 +138,17 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
             )
         check_no_mixing(population.network, population.params, x)
     with torch.no_grad(), torch.random.fork_rng():  # in training mode, where dropout acts
-        check_inputs_kept(population.network, population.params, x)
+        logits_of_first(population.network, population.params, x)
 
 
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
     """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
     try:
-        check_logits(functional_call(population.network, first_replica(population.params), (x.clone(),)))
+        logits_of_first(population.network, population.params, x)
     except RuntimeError as error:
         raise ValueError(
             f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"
         ) from error
-    check_inputs_kept(population.network, population.params, x)
     try:
         return population.logits_on_shared(x)
     except RuntimeError as error:
