@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-import torch
-
 from cl_lib import results
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
@@ -85,9 +83,10 @@ def _list(_: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from cl_lib import runner
+    from cl_lib.compute import place
 
-    gpu = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
-    profile = "quick" if options.quick else options.profile or ("full" if gpu else "cpu")
+    on_cpu = place(options.device, options.scheduler).on_cpu()
+    profile = "quick" if options.quick else options.profile or ("cpu" if on_cpu else "full")
     everything, names = "all" in options.name, []
     for name in EXPERIMENTS if everything else options.name:
         try:
@@ -100,16 +99,21 @@ def _run(options: argparse.Namespace) -> int:
     if options.scheduler is None:
         for dataset in {EXPERIMENTS[name].dataset for name in names}:
             load(dataset)  # what is missing is said before anything is trained
+    diverged = False
     for name in names:
-        path = runner.run(
-            name,
-            profile=profile,
-            seeds=options.seeds,
-            device=options.device,
-            scheduler=options.scheduler,
-        )
-        print(f"wrote {path}")
-    return 0
+        try:
+            path = runner.run(
+                name,
+                profile=profile,
+                seeds=options.seeds,
+                device=options.device,
+                scheduler=options.scheduler,
+            )
+            print(f"wrote {path}")
+        except FloatingPointError as error:  # of one experiment; the others are run
+            print(f"error: {error}", file=sys.stderr)
+            diverged = True
+    return 2 if diverged else 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -130,9 +134,12 @@ def _verify(options: argparse.Namespace) -> int:
         except results.CorruptResult as error:
             print(f"{name}: damaged\n    {error}")
             failed += 1
+        except Exception as error:  # whatever it is, the others are looked at
+            print(f"{name}: its twin fails\n    {type(error).__name__}: {error}")
+            failed += 1
         else:
             print(state)
-            failed += state.fails
+            failed += state.fails or (bool(options.name) and state.verdict == "not cached")
     return int(failed > 0)
 
 

@@ -1,6 +1,7 @@
 """What importance cannot be measured on is refused before any work, and what came out is looked at."""
 
 import math
+import operator
 from numbers import Integral, Real
 
 import torch
@@ -26,11 +27,15 @@ def check_positive(value: object, name: str) -> None:
 
 def check_seed(seed: object, name: str = "seed is") -> int:
     """Return a seed as PyTorch takes it; refuse what is no whole number, or none that it takes."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool):
+    try:
+        whole = operator.index(seed)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(seed, bool):
         raise TypeError(f"{name} {seed!r}, but must be a whole number.")
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"{name} {seed}, but must lie between -2**63 and 2**64 - 1, as PyTorch wants.")
-    return int(seed)
+    if not -(2**63) <= whole < 2**64:
+        raise ValueError(f"{name} {whole}, but must lie between -2**63 and 2**64 - 1, as PyTorch wants.")
+    return whole
 
 
 def check_samples(x: Tensor, batch_size: int | None) -> None:

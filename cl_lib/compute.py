@@ -62,6 +62,10 @@ class Cluster:
                 "dask scheduler prints, such as tcp://head:8786."
             ) from None
 
+    def _key(self, unit: Unit) -> str:
+        """Under which the scheduler knows a unit: other code of another client is other work."""
+        return f"{unit.key}-{self.device}-{_LOADED[:8]}"
+
     def __call__(self, units: list[Unit]) -> Iterator[tuple[Unit, Callable[[], Outcome]]]:
         """Yield each unit with what gives its outcome, in the order in which they finish."""
         if not units:
@@ -69,12 +73,15 @@ class Cluster:
         from dask.distributed import as_completed
 
         with self._connect() as client:
-            futures = {
-                client.submit(run_elsewhere, unit, self.device, _LOADED, key=unit.key, pure=False): unit
-                for unit in units
-            }
+            job = partial(client.submit, run_elsewhere, pure=False)
+            futures = {job(unit, self.device, _LOADED, key=self._key(unit)): unit for unit in units}
             for future in as_completed(list(futures)):
                 yield futures[future], partial(_outcome_of, future, futures[future])
+
+
+def place(device: str, scheduler: str | None) -> Here | Cluster:
+    """Where units are computed: here, or where a scheduler is named, on its cluster."""
+    return Here(device) if scheduler is None else Cluster(scheduler, device)
 
 
 def run_elsewhere(unit: Unit, device: str, code: str) -> Outcome:

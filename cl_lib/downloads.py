@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 _IDX = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
 _IDX += [file.replace("train", "t10k") for file in _IDX]
 _SCRATCH = ".download-"
@@ -169,7 +171,9 @@ def _download(source: Source, file: str, cache: Path, progress: bool, failures: 
             f"cannot write to the cache folder {cache} ({error}). Set CL_LIB_CACHE to a folder "
             f"that can be written, or CL_LIB_DATA to one that holds {file}."
         ) from error
-    with scratch as folder:
+    with scratch as folder, FileLock(cache.with_name(f".{cache.name}.lock")):
+        if (cache / file).is_file() and not failures:  # another process has downloaded it meanwhile
+            return _checked(cache / file, source.sha256[file])
         for address in source.addresses:
             try:
                 paths = pooch.retrieve(address + wanted, known, wanted, folder, _unpacker(source), downloader)

@@ -8,11 +8,16 @@ fails :func:`check` unless its manifest says since when and why, and then the pa
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+from filelock import FileLock
+
 from cl_lib import results
+from cl_lib.assembly import summarise
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.store import digest_of
 from cl_lib.twins import differences, run_twin
@@ -38,7 +43,7 @@ class State:
 
 
 def check(name: str, *, root: Path | None = None) -> State:
-    """Run the twin of an experiment and hold it against the manifest.
+    """Run the twin of an experiment and hold it against the manifest, and the manifest against the data.
 
     Raises
     ------
@@ -48,19 +53,53 @@ def check(name: str, *, root: Path | None = None) -> State:
     root = root or results.folder()
     if not (root / name / "manifest.json").is_file():
         return State(name, "not cached")
+    digest = _digest(name, root)  # of what is looked at, should another process change it meanwhile
     check_form(results.load_manifest(name, root=root))
-    manifest = results.load(name, root=root).manifest
-    found = differences(manifest["twin"], run_twin(EXPERIMENTS[name]))
+    cached = results.load(name, root=root)
+    found = differences(cached.manifest["twin"], run_twin(EXPERIMENTS[name]))
     lines = tuple(f"{contender}: {line}" for contender, those in found.items() for line in those)
-    state = State(name, _verdict(found, manifest), lines)
-    _remember(state, root)
+    lines += tuple(_summed_up(cached))
+    state = State(name, _verdict(lines, cached.manifest), lines)
+    _remember(state, digest, root)
     return state
 
 
-def _verdict(found: dict[str, list[str]], manifest: dict) -> str:
-    if manifest["stale"]:  # also where the twin does not see why
+def _verdict(found: tuple[str, ...], manifest: dict) -> str:
+    if manifest["stale"]:  # also where nothing here sees why
         return f"known stale since {manifest['stale']['since']}"
     return "stale" if found else "fresh"
+
+
+def _summed_up(cached: results.Cached) -> Iterator[str]:
+    """Where the manifest's strengths, means or intervals are not what the tables give today."""
+    for name in cached.methods:
+        written = cached.manifest["methods"][name]
+        for what, today in summarise(cached.matrix(name)).items():
+            if not _equal(written[what], today):
+                yield f"{name}: {what.replace('_', ' ')} is not that of its runs"
+        own = cached.accuracy.loc[cached.accuracy["method"] == name, ["strength", "strength_2"]]
+        if not _equal(own.iloc[0].dropna().tolist(), written["chosen"]):
+            yield f"{name}: its runs were made at another strength than the chosen one"
+        strengths, scores = cached.search(name)
+        if len(strengths):
+            means = np.nan_to_num(scores.mean(1), nan=-1)  # a point that diverged is the worst
+            chosen = np.abs(strengths - written["chosen"]).sum(1).argmin()
+            if means[chosen] < means.max() - 1e-6:
+                yield f"{name}: the chosen strength is not the best of its search"
+
+
+def _equal(written, today) -> bool:
+    """Whether numbers, nested alike, differ by no more than their rounding."""
+    first, second = (list(_numbers(value)) for value in (written, today))
+    return len(first) == len(second) and np.allclose(first, second, rtol=1e-9, atol=2e-6)
+
+
+def _numbers(value) -> Iterator[float]:
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
+    else:
+        yield value
 
 
 def check_form(manifest: dict) -> None:
@@ -118,9 +157,12 @@ def check_within(seconds: float, *, root: Path | None = None) -> dict[str, State
     return dict(sorted(states.items()))
 
 
-def _remember(state: State, root: Path) -> None:
-    stamps = _read_stamps(root) | {state.name: (_digest(state.name, root), state.verdict)}
-    results.write_atomically(_stamps(root), json.dumps(stamps, indent=1).encode())
+def _remember(state: State, digest: str, root: Path) -> None:
+    file = _stamps(root)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):  # checks may run side by side
+        stamps = _read_stamps(root) | {state.name: (digest, state.verdict)}
+        results.write_atomically(file, json.dumps(stamps, indent=1).encode())
 
 
 def _read_stamps(root: Path) -> dict:

@@ -56,15 +56,17 @@ def processor() -> str:
 
 
 def git_state() -> dict:
-    """The commit, and whether tracked files differ from it; ``None`` outside a repository."""
+    """The commit, and whether tracked files differ from it; ``None`` where no repository has the package."""
+    here = Path(__file__)
 
     def git(*arguments: str) -> str | None:
-        here = Path(__file__).parent
+        options = {"cwd": here.parent, "capture_output": True, "text": True, "check": True}
         try:
-            found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
+            return subprocess.run(["git", *arguments], **options).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
-        return found.stdout.strip()
 
+    if git("ls-files", "--error-unmatch", here.name) is None:  # installed below somebody else's repository
+        return {"commit": None, "dirty": None}
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

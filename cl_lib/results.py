@@ -35,9 +35,14 @@ class CorruptResult(ValueError):
 
 
 def folder() -> Path:
-    """Where results lie: ``CL_LIB_RESULTS``, or ``results`` beside the package's source."""
-    named = os.environ.get("CL_LIB_RESULTS")
-    return Path(named) if named else Path(__file__).parents[1] / "results"
+    """Where results lie: ``CL_LIB_RESULTS``, or ``results`` in the clone that the package is used from.
+
+    If it is not used from a clone, but installed: ``results`` in the folder where Python was started.
+    """
+    if named := os.environ.get("CL_LIB_RESULTS"):
+        return Path(named).expanduser()
+    clone = Path(__file__).parents[1]
+    return (clone if (clone / "pyproject.toml").is_file() else Path.cwd()) / "results"
 
 
 def load(name: str, *, root: Path | None = None) -> "Cached":

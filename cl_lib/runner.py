@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cl_lib import results
 from cl_lib.assembly import assemble
-from cl_lib.compute import Cluster, Here
+from cl_lib.compute import Cluster, Here, place
 from cl_lib.declarations import Experiment
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.provenance import git_state
@@ -72,7 +72,7 @@ def run(
     """
     root = root or results.folder()
     check_run(name, profile, seeds, root=root)
-    compute = Here(device) if scheduler is None else Cluster(scheduler, device)
+    compute = place(device, scheduler)
     on_cpu = compute.on_cpu()
     git = git_state()  # of the code that trains, not of a later commit
     experiment = EXPERIMENTS[name]
@@ -185,11 +185,13 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
     """The outcome of each replica: those that are there, are computed now, or are finished by other runs."""
     outcomes: dict[Unit, Outcome] = {}
     failed: dict[Unit, FloatingPointError] = {}
+    just_begun = True
 
-    def done(found: dict[Unit, Outcome], *, here: bool) -> None:
+    def done(found: dict[Unit, Outcome], *, before: bool = False) -> None:
         effort = sum(replica.effort for replica in found)
-        if not here:
-            # No time of this run went into it, so its estimate leaves it out. (A hidden bar has no initial.)
+        if before:
+            # No time since the start went into it, so the estimate leaves it out; what other runs finish
+            # meanwhile counts, for they go on. (A hidden bar has no initial.)
             bar.initial = getattr(bar, "initial", 0) + effort
         bar.update(effort)
         outcomes.update(found)
@@ -198,13 +200,14 @@ def _finish(units: list[Unit], store: Store, compute: Here | Cluster, bar: tqdm)
         with ExitStack() as locks:
             mine, known = _claim(missing, outcomes.keys() | failed.keys(), store, compute.at_once, locks)
             come = {replica: outcome for replica, outcome in known.items() if replica not in outcomes}
-            done(come, here=False)
+            done(come, before=just_begun)
+            just_begun = False
             for unit, found in _computed(mine, compute):
                 if isinstance(found, FloatingPointError):
                     failed[unit] = found
                     continue
                 store.write(unit, found)
-                done(dict(zip(unit.replicas(), found.split(), strict=True)), here=True)
+                done(dict(zip(unit.replicas(), found.split(), strict=True)))
         if not mine and not come:
             time.sleep(WAIT)
     if failed:

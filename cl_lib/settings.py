@@ -63,12 +63,12 @@ class Settings:
             raise ValueError(f'evaluate is {self.evaluate!r}, but must be "test" or "validation".')
 
 
-def check_seeds(seeds: list[int]) -> None:
-    """Refuse no seed at all, one that is named twice, and one that is none."""
-    for seed in seeds:
-        check_seed(seed, "seeds holds")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds is {seeds!r}, but must name at least one seed, each once.")
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """Return seeds as a list; refuse no seed at all, one that is named twice, and one that is none."""
+    found = [check_seed(seed, "seeds holds") for seed in seeds]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds is {found!r}, but must name at least one seed, each once.")
+    return found
 
 
 def check_dtype(dtype: torch.dtype, method: Method) -> None:

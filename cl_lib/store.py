@@ -192,8 +192,14 @@ def _read_twin(file: Path) -> tuple[str | None, dict, list]:
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """SHA-256 of the package's source and of the versions of what computes."""
-    digest = hashlib.sha256(json.dumps(versions()).encode())
+    """SHA-256 of the package's source and of the versions of what computes.
+
+    How a version was built does not count, so builds for CPUs and for GPUs can work together ("2.0+cpu"
+    is "2.0"), nor does Python's last number.
+    """
+    made_with = {what: version.split("+")[0] for what, version in versions().items()}
+    made_with["python"] = made_with["python"].rpartition(".")[0]
+    digest = hashlib.sha256(json.dumps(made_with).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -7,7 +7,6 @@ replicas at once.)
 """
 
 import math
-import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -103,9 +102,8 @@ def fit(
     """
     method = Finetune() if method is None else method
     check_arguments(stream, method, seeds)
-    seeds = [operator.index(seed) for seed in seeds]
     settings = Settings(epochs, batch_size, lr, momentum, optimizer, keep_optimizer, evaluate, curve_every)
-    check_seeds(seeds)
+    seeds = check_seeds(seeds)
     check_dtype(dtype, method)
     strengths = np.atleast_1d(np.asarray(strength_of(method), dtype=float))
     place = training_device(device)

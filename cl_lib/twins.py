@@ -55,7 +55,7 @@ def differences(stored: dict, found: dict) -> dict[str, list[str]]:
         differs = [f"{_said(what)} only in one of both" for what in sorted(old.keys() ^ new.keys())]
         for what in (what for what in old if what in new):
             absolute, share = _TOLERANCES.get(what, _OF_AN_ARRAY)
-            if abs(old[what] - new[what]) > absolute + share * abs(old[what]):
+            if not abs(old[what] - new[what]) <= absolute + share * abs(old[what]):  # NaN is a change
                 differs.append(f"{_said(what)} {old[what]:.6g}, now {new[what]:.6g}")
         if differs:
             lines[name] = differs

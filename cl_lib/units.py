@@ -188,7 +188,9 @@ def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[
         means = {point: np.mean(of_seeds) for point, of_seeds in found.items()}
         finite = {point: mean for point, mean in means.items() if np.isfinite(mean)}
         if not finite:
-            raise FloatingPointError(f"{contender} diverged at every strength of its grid; lower them.")
+            raise FloatingPointError(
+                f"{experiment.name}: {contender} diverged at every strength of its grid; lower them."
+            )
         chosen[contender] = max(finite, key=finite.get)
     return chosen
 
@@ -249,9 +251,17 @@ def _stream(unit: Unit) -> Stream:
     return EXPERIMENTS[unit.experiment].stream(_dataset(unit.dataset), unit.budget, seed)
 
 
+_RESERVED = ("accuracy", "record", "effect", "curve", "curve_step", "weight_size")
+
+
 def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
     arrays = experiment.measure(run, stream) if experiment.measure else {}
     for what, array in arrays.items():
+        if what in _RESERVED:
+            raise ValueError(
+                f"measure of {experiment.name!r} gives {what!r}, a name that is kept for what every run has: "
+                f"choose one other than {', '.join(_RESERVED)}."
+            )
         if len(array) != len(run.seeds):
             raise ValueError(
                 f"measure of {experiment.name!r} gives {what!r} with a first axis of {len(array)}, but there "

@@ -92,6 +92,37 @@ def test_verify_goes_on_past_a_damaged_result(call, run_once, tmp_path, monkeypa
     assert status == 1 and printed.startswith("width: damaged\n") and printed.endswith("tiny: fresh\n")
 
 
+def test_verify_goes_on_past_a_twin_that_fails(call, run_once, tmp_path, monkeypatch):
+    for name in ("tiny", "width"):
+        shutil.copytree(run_once[0] / "tiny", tmp_path / name)
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    run_twin = freshness.run_twin
+
+    def broken(experiment):
+        if experiment.name == "width":
+            raise FloatingPointError("replicas [0] of 2 diverged on 'x'")
+        return run_twin(experiment)
+
+    monkeypatch.setattr(freshness, "run_twin", broken)
+    status, printed, _ = call("verify", "width", "tiny")
+    assert status == 1 and printed.startswith("width: its twin fails\n    FloatingPointError: replicas [0]")
+    assert printed.endswith("tiny: fresh\n")
+
+
+def test_a_run_that_diverges_leaves_the_others_their_turn(call, tmp_path, monkeypatch):
+    def run(name, **_):
+        if name == "tiny":
+            raise FloatingPointError("tiny: EWC, seed 0 diverged")
+        return tmp_path / name
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "check_run", lambda *_: None)
+    monkeypatch.setattr(__main__, "load", lambda *_: None)
+    status, printed, errors = call("run", "tiny", "width", "--device", "cpu")
+    assert status == 2 and printed == f"wrote {tmp_path / 'width'}\n"
+    assert errors == "error: tiny: EWC, seed 0 diverged\n"
+
+
 def test_all_results_are_looked_at_before_the_first_run(call, monkeypatch):
     monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("a run had begun"))
     refused = {"tiny": None, "width": ValueError("it would replace more")}
@@ -148,6 +179,7 @@ def test_wrong_arguments_are_refused(call, arguments, message):
 def test_verify_says_fresh_and_list_remembers(call):
     assert call("verify", "tiny")[:2] == (0, "tiny: fresh\n")
     assert call("verify")[:2] == (0, "tiny: fresh\nwidth: not cached\n")
+    assert call("verify", "width")[:2] == (1, "width: not cached\n")  # asked for by name
     assert "fresh" in call("list")[1].splitlines()[1]
 
 
@@ -217,13 +249,15 @@ def test_it_can_be_called(tmp_path):
         ([], {}),
         (["--quick", "--seeds", "7"], {"profile": "quick", "seeds": 7}),
         (["--device", "cpu"], {"profile": "cpu", "device": "cpu"}),
-        (["--device", "cuda", "--profile", "cpu"], {"profile": "cpu", "device": "cuda"}),
+        (["--device", "cuda:1", "--profile", "cpu"], {"profile": "cpu", "device": "cuda:1"}),
     ],
 )
 def test_what_a_command_asks_for_is_what_is_run(words, expected, gpu, monkeypatch, tmp_path):
     monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
     only_tiny(monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    if "cuda:1" in words:  # a GPU that is not here
+        monkeypatch.setattr(compute, "training_device", torch.device)
     seen = []
     monkeypatch.setattr(runner, "run", lambda name, **asked: seen.append(asked) or tmp_path)
     assert __main__.main(["run", "tiny", *words]) == 0

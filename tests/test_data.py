@@ -16,6 +16,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def offer(monkeypatch, server):
 
 
 def stored(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def put(folder, files):
@@ -278,6 +279,14 @@ def test_cached_files_are_as_readable_as_any_other(offer, cache, tmp_path):
     (tmp_path / "ordinary").touch()
     ordinary = (tmp_path / "ordinary").stat().st_mode
     assert {(cache / "mnist" / file).stat().st_mode for file in IDX} == {ordinary}
+
+
+def test_who_starts_together_downloads_once(offer, server, cache):
+    offer("mnist", idx_files(IDX))
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(load, ["mnist"] * 4):
+            assert_is_small_mnist(found)
+    assert len(server.requests) == 4
 
 
 def test_second_mirror_is_used_when_the_first_is_dead(offer, server, cache):

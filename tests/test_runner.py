@@ -1,5 +1,6 @@
 """Running experiments: what is chosen, what is kept, and that an interruption loses nothing."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -537,6 +538,14 @@ def test_a_measure_has_the_replicas_first(monkeypatch):
         units.train(unit, "cpu")
 
 
+def test_a_measure_has_a_name_of_its_own(monkeypatch):
+    experiment = replace(TINY, measure=lambda run, stream: {"accuracy": np.zeros(2)})
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    unit = units.test_units(experiment, "cpu", BUDGET, {"finetune": (), "EWC": (1.0,), "L2": (1.0,)})[0]
+    with pytest.raises(ValueError, match="measure of 'tiny' gives 'accuracy', a name that is kept"):
+        units.train(unit, "cpu")
+
+
 def test_a_budget_of_one_seed_is_refused(monkeypatch, tmp_path):
     alone = replace(BUDGET, seeds=1)
     monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, budgets=TINY.budgets | {"cpu": alone}))
@@ -742,6 +751,18 @@ def test_a_unit_in_another_hand_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: (waits.append(seconds), held.release()))
     runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
     assert waits == [0.01]
+
+
+def test_what_another_run_finishes_meanwhile_counts_as_progress(tmp_path, monkeypatch):
+    store = runner.open_store(tmp_path / ".units" / "tiny", TINY)
+    first, second, *_ = units.search_units(TINY, "cpu", BUDGET)
+    store.write(first, units.run_unit(first, "cpu"))
+    outcome, held = units.run_unit(second, "cpu"), store.lock(second)
+    held.acquire()
+    monkeypatch.setattr(time, "sleep", lambda _: (store.write(second, outcome), held.release()))
+    with tqdm(total=first.effort + second.effort, file=io.StringIO()) as bar:
+        runner._finish([first, second], store, compute.Here("cpu"), bar)
+        assert (bar.initial, bar.n) == (first.effort, bar.total)
 
 
 # The declared experiments
@@ -990,6 +1011,9 @@ def test_the_commit_that_trains_is_noted(tmp_path, monkeypatch):
     assert provenance.git_state() == {"commit": head, "dirty": False}
     (package / "provenance.py").write_text("x")
     assert provenance.git_state() == {"commit": head, "dirty": True}
+    (package / "installed.py").touch()  # a repository around a package that it does not hold
+    monkeypatch.setattr(provenance, "__file__", str(package / "installed.py"))
+    assert provenance.git_state() == {"commit": None, "dirty": None}
 
 
 def test_the_cost_is_that_of_all_units():

@@ -623,7 +623,11 @@ REFUSED = [
             ValueError,
             r"strength of EWC is 1e\+39, more than torch.float32",
         )
-        for method in (EWC((1.0, 1e39)), combine(L2(1.0), EWC(1e39)))
+        for method in (
+            EWC((1.0, 1e39)),
+            combine(L2(1.0), EWC(1e39)),
+            combine(L2(1.0), combine(Finetune(), EWC(1e39))),
+        )
     ),
     ({"momentum": 1.0}, ValueError, r"momentum is 1.0, but must lie in \[0, 1\)"),
     ({"momentum": -0.1}, ValueError, "momentum is -0.1"),
@@ -633,6 +637,8 @@ REFUSED = [
     ({"evaluate": "train"}, ValueError, "evaluate is 'train', but must be"),
     ({"seeds": ()}, ValueError, r"seeds is \[\], but must name at least one"),
     ({"seeds": (1, 1)}, ValueError, r"seeds is \[1, 1\], but must .* each once"),
+    ({"seeds": (0, 0.5)}, TypeError, "seeds holds 0.5, but must be a whole number"),
+    ({"seeds": (0, True)}, TypeError, "seeds holds True"),
     ({"seeds": (0, 2**64)}, ValueError, "seeds holds 18446744073709551616, but must lie between"),
     ({"seeds": 3}, TypeError, r"seeds is 3, but must be a sequence such as \(3,\)"),
     ({"stream": [(1, 2)]}, TypeError, "stream is a list, .*streams.from_tensors"),

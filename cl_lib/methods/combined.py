@@ -89,6 +89,7 @@ def combine(*methods: Method) -> Combined:
     for method in methods:
         if not isinstance(method, Method):
             raise TypeError(f"methods holds {method!r}, but each must be a method such as MAS(0.01).")
+    methods = tuple(own for m in methods for own in (m.methods if isinstance(m, Combined) else (m,)))
     if len(methods) < 2:
         raise ValueError(f"methods holds {len(methods)}: combine needs two or more.")
     lengths = {len(strengths) for strengths in _several(methods)}
@@ -103,7 +104,7 @@ def combine(*methods: Method) -> Combined:
                 f"methods holds {type(method).__name__}, which chooses its own training data or start "
                 "(tasks_seen, restarts): train it alone."
             )
-    return Combined(tuple(methods))
+    return Combined(methods)
 
 
 def _several(methods: Sequence[Method]) -> list[Sequence[float]]:
