@@ -14,6 +14,11 @@ def is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
+def is_pair(value: object) -> bool:
+    """Whether a value is two whole numbers."""
+    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, Integral) for v in value)
+
+
 def is_number(value: object) -> bool:
     """Whether a value is a real number; a tuple of them is none."""
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -82,6 +87,8 @@ def check_no_batch_statistics(model: nn.Module) -> None:
 
 def own_params(model: nn.Module) -> dict[str, Tensor]:
     """The model's weights as those of a single replica, ``(1, ...)``."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}, but must be an nn.Module.")
     params = {name: p.detach()[None] for name, p in model.named_parameters()}
     if not params:
         raise ValueError("model has no weights, so there is nothing that importance could be measured of.")
@@ -93,14 +100,20 @@ def first_replica(params: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: p[0] for name, p in params.items()}
 
 
-def logits_of_first(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Logits of the first replica, on a copy of the inputs.
+def logits_of_first(model: nn.Module, params: dict[str, Tensor], x: Tensor, of: str = "x") -> Tensor:
+    """Logits of the first replica, on a copy of the inputs, which are those ``of`` a stream or an argument.
 
-    Refuses a model that returns anything but a tensor, or that writes into its inputs, which are the data.
+    Refuses a model that does not take them, that returns anything but a tensor, or that writes into its
+    inputs, which are the data.
     """
     seen = x.clone()
     before = seen._version
-    found = functional_call(model, first_replica(params), (seen,))
+    try:
+        found = functional_call(model, first_replica(params), (seen,))
+    except RuntimeError as error:
+        raise ValueError(
+            f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {of} has: {error}"
+        ) from error
     if not isinstance(found, Tensor):
         raise TypeError(
             f"model returns a {type(found).__name__}, but must return its logits alone, a tensor (N, K)."
@@ -158,8 +171,8 @@ def check_outputs(model, params, x, y, outputs) -> None:
         )
     check_no_mixing(model, params, x)
     n_outputs = logits.shape[-1]
-    first, stop = outputs or (0, n_outputs)
-    if not 0 <= first < stop <= n_outputs:
+    first, stop = outputs if is_pair(outputs) else (0, n_outputs)
+    if not (outputs is None or is_pair(outputs)) or not 0 <= first < stop <= n_outputs:
         raise ValueError(
             f"outputs is {outputs}, but must be (first, stop) within the model's {n_outputs} outputs."
         )

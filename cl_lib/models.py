@@ -5,7 +5,7 @@ A head for each task needs no module of its own: a stream says which outputs bel
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 
@@ -61,6 +61,8 @@ class MLP(nn.Module):
 
     def __init__(self, n_inputs: int, hidden: Sequence[int] = (100, 100), n_outputs: int = 10):
         super().__init__()
+        if not isinstance(hidden, Iterable):
+            raise TypeError(f"hidden is {hidden!r}, but must be a sequence of widths such as (100, 100).")
         widths = [n_inputs, *hidden, n_outputs]
         if any(width < 1 for width in widths):
             raise ValueError(f"widths are {widths}, but every layer needs at least one unit.")

@@ -23,7 +23,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
-from cl_lib.checks import check_finite, check_no_batch_statistics, check_outputs, finite, first_replica
+from cl_lib.checks import (
+    check_finite,
+    check_no_batch_statistics,
+    check_outputs,
+    finite,
+    first_replica,
+    logits_of_first,
+)
 from cl_lib.models import convolves_on_cpu, evaluation_mode, memory_units, network_input, row_in_use
 from cl_lib.population import one_by_one
 
@@ -65,9 +72,11 @@ def per_sample_mean(
             chunk = min(chunk, CHUNK_OF_PATCHES)
         sums = _closed_sums if closed else _general_sums
         each = over_replicas if closed and not convolves_on_cpu(model) else one_by_one
-        return mean_in_parts(
+        found = mean_in_parts(
             lambda p, xs, ys: sums(model, p, xs, ys, directions, power, outputs), params, x, y, chunk, each
         )
+        logits_of_first(model, params, x[:1])  # what a module keeps of it can be copied, unlike vmap's
+        return found
 
 
 def checked_input(model, params, x, y=None, outputs=None) -> Tensor:

@@ -54,6 +54,15 @@ class Population:
         }
         self._one_by_one = convolves_on_cpu(networks[0])
 
+    @property
+    def trained(self) -> list[str]:
+        """Names of the weights that are trained; the others are frozen."""
+        return [name for name, leaf in self.leaves.items() if leaf.requires_grad]
+
+    def of_trained(self, values: Params) -> Params:
+        """What belongs to trained weights: frozen ones need no importance."""
+        return {name: values[name] for name in self.trained}
+
     def per_replica(self, strength: float | Sequence[float]) -> Tensor:
         """The strength of each replica, ``(R,)``."""
         first = next(iter(self.params.values()))
@@ -95,6 +104,8 @@ class Population:
     def logits_of(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` of other weights ``(R, ...)`` in evaluation mode, without gradient."""
         with torch.no_grad(), evaluation_mode(self.network):
+            if self.size == 1:  # also what vmap cannot do
+                return one_by_one(self._call, params, x)
             return self._of_all(params, x)
 
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -115,17 +126,16 @@ class Population:
     def gradient(self, loss: Tensor) -> Params:
         """Gradient of a loss summed over replicas, ``(R, ...)``: no replica feels another's loss.
 
-        Zero for weights that are frozen or not used. Contiguous like the weights, which the optimiser's
-        fused kernels take for granted.
+        Of the trained weights, zero for those that are not used. Contiguous like the weights, which the
+        optimiser's fused kernels take for granted.
         """
-        trained = {name: leaf for name, leaf in self.leaves.items() if leaf.requires_grad}
-        grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-        found = dict(zip(trained, grads, strict=True))
+        names = self.trained
+        grads = torch.autograd.grad(loss, [self.leaves[name] for name in names], allow_unused=True)
         return {
-            name: torch.zeros_like(p)
-            if found.get(name) is None
-            else found[name].reshape(p.shape).contiguous()
-            for name, p in self.params.items()
+            name: torch.zeros_like(self.params[name])
+            if grad is None
+            else grad.reshape(self.params[name].shape).contiguous()
+            for name, grad in zip(names, grads, strict=True)
         }
 
     def accuracy(self, x: Tensor, y: Tensor, outputs: tuple[int, int]) -> Tensor:
@@ -184,9 +194,14 @@ def asking_for_hidden() -> Iterator[None]:
         ) from error
 
 
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal, NaN being equal to NaN."""
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
 def _check_buffers(buffers: dict[str, Tensor]) -> None:
     for name, stacked in buffers.items():
-        if not torch.equal(stacked, stacked[:1].expand_as(stacked)):
+        if not same(stacked, stacked[:1].expand_as(stacked)):
             raise ValueError(
                 f"model has a buffer {name!r} that differs between seeds, but replicas share their buffers: "
                 "build it alike for every seed, or make it a parameter with requires_grad=False."
@@ -194,7 +209,7 @@ def _check_buffers(buffers: dict[str, Tensor]) -> None:
 
 
 def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[int]) -> list[nn.Module]:
-    """One network for each seed.
+    """One network for each seed, a copy, so that training leaves the caller's as it was.
 
     Raises
     ------
@@ -223,7 +238,7 @@ def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[i
             "from the same weights. Build a new one in each call, such as lambda: MLP(64), or, if that is "
             "meant, lambda: copy.deepcopy(network)."
         )
-    return networks
+    return [copy.deepcopy(network) for network in networks]
 
 
 def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:

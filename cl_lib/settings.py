@@ -20,7 +20,7 @@ from cl_lib.checks import (
 from cl_lib.methods.base import Method, strength_of
 from cl_lib.methods.combined import Combined
 from cl_lib.models import evaluation_mode, has_parts_by_task
-from cl_lib.population import Population
+from cl_lib.population import Population, same
 from cl_lib.tasks import Stream
 
 OPTIMIZERS = ("sgd", "adam")
@@ -107,6 +107,7 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
     """Refuse a network that does not fit the stream or the method, or that mixes the samples of a batch."""
     check_no_batch_statistics(population.network)
     _check_padding(population)
+    buffers = {name: buffer.clone() for name, buffer in population.network.named_buffers()}
     if not any(leaf.requires_grad for leaf in population.leaves.values()):
         raise ValueError(
             "model has no weight to train: each is frozen (requires_grad=False), or there is none."
@@ -139,16 +140,27 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
         check_no_mixing(population.network, population.params, x)
     with torch.no_grad(), torch.random.fork_rng():  # in training mode, where dropout acts
         logits_of_first(population.network, population.params, x)
+    _check_buffers_stay(population, buffers, method)
+
+
+def _check_buffers_stay(population: Population, before: dict[str, Tensor], method: Method) -> None:
+    """Put back buffers that a forward pass has changed; refuse them where they would belong to several."""
+    for name, buffer in population.network.named_buffers():
+        if name not in before or same(buffer, before[name]):
+            continue
+        if population.size > 1 or method.restarts:
+            raise ValueError(
+                f"model changes its buffer {name!r} when it is called in training mode, but replicas share "
+                "their buffers, and joint training, which starts anew with each task, does not put them "
+                "back. Call eval() on the module that has it before you train; or train one seed and one "
+                "strength at a time, with another method."
+            )
+        buffer.copy_(before[name])
 
 
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
     """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
-    try:
-        logits_of_first(population.network, population.params, x)
-    except RuntimeError as error:
-        raise ValueError(
-            f"model does not accept inputs of shape {tuple(x.shape[1:])}, which {stream.name} has: {error}"
-        ) from error
+    logits_of_first(population.network, population.params, x, of=stream.name)
     try:
         return population.logits_on_shared(x)
     except RuntimeError as error:

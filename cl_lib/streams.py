@@ -207,11 +207,11 @@ def _rotate(x: Tensor, degrees: float) -> Tensor:
     side = math.isqrt(x.shape[-1]) if x.ndim == 2 else x.shape[-1]
     if not (side * side == x.shape[-1] if x.ndim == 2 else side == x.shape[-2]):
         raise ValueError(f"dataset has inputs of shape {tuple(x.shape[1:])}: not a square image.")
-    images = x.reshape(len(x), -1, side, side).float()
+    images = x.reshape(1, -1, side, side).float()  # all turn alike, so as channels of one image
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)
     matrix = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
-    grid = functional.affine_grid(matrix.expand(len(x), 2, 3), images.shape, align_corners=False)
+    grid = functional.affine_grid(matrix[None], (1, 1, side, side), align_corners=False)
     turned = functional.grid_sample(images, grid, align_corners=False)
     turned = turned.round() if x.dtype == torch.uint8 else turned
     return turned.to(x.dtype).reshape(x.shape)

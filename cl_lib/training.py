@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from cl_lib.checks import logits_of_first
 from cl_lib.methods.base import Batch, Finetune, Method, added_to_loss, strength_of
 from cl_lib.methods.guards import Effect, warn_if_unstable
-from cl_lib.models import has_parts_by_task, network_input
+from cl_lib.models import evaluation_mode, has_parts_by_task, network_input
 from cl_lib.optimizers import Optimizer
 from cl_lib.population import Population, build_networks, masked
 from cl_lib.runs import Curves, Run
@@ -119,6 +120,9 @@ def fit(
     with torch.random.fork_rng():  # dropout draws from the global state
         torch.manual_seed(seeds[0])
         accuracy, curves = trainer.train(progress)
+        with torch.no_grad(), evaluation_mode(population.network):
+            # What a module keeps of a forward pass shall be a tensor that can be copied, none of vmap's.
+            logits_of_first(population.network, population.params, tasks[-1].train.x[:1])
     return Run(
         accuracy=accuracy,
         initial=initial,
@@ -154,7 +158,8 @@ class _Trainer:
                 if self.method.restarts:
                     self.population.restore(start)
                 if optimizer is None or self.method.restarts or not self.settings.keep_optimizer:
-                    optimizer = Optimizer(self.population.params, self.settings)
+                    trained = self.population.of_trained(self.population.params)
+                    optimizer = Optimizer(trained, self.settings)
                 _enter(self.population.network, t)
                 self.state = self.method.begin_task(self.state, self.population, task)
                 if self.settings.optimizer == "sgd":

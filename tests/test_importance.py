@@ -396,7 +396,7 @@ def test_nothing_else_changes(name, kind):
 
 def test_modes_come_back_after_an_error():
     model, (x, _) = build("mlp").train(), samples()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="does not accept inputs"):
         fisher(model, x[:, :2])
     assert all(module.training for module in model.modules())
     assert not any(module._forward_hooks for module in model.modules())
@@ -440,6 +440,8 @@ REFUSED = [
     ({"kind": "batched", "y": torch.full((N,), -100)}, "labels from -100 to -100"),
     ({"outputs": (1, 5)}, r"outputs is \(1, 5\), but .* model's 3 outputs"),
     ({"outputs": (2, 2)}, r"outputs is \(2, 2\)"),
+    ({"outputs": 2}, r"outputs is 2, but must be \(first, stop\)"),
+    ({"x": torch.zeros(N, 5)}, r"model does not accept inputs of shape \(5,\), which x has"),
     ({"batch_size": 0}, "batch_size is 0, but must be a whole number, 1 or more, or None"),
     ({"batch_size": 2.0}, "batch_size is 2.0"),
     ({"kind": "sampled", "seed": 2**64}, "seed is 18446744073709551616, but must lie between"),

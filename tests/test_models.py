@@ -43,6 +43,8 @@ def test_mlp_defaults_are_those_of_the_book():
 
 @pytest.mark.parametrize("sizes", [(0, (5,), 3), (6, (5, 0), 3), (6, (5,), 0)])
 def test_mlp_refuses_empty_layers(sizes):
+    with pytest.raises(TypeError, match=r"hidden is 400, but must be a sequence of widths such as"):
+        MLP(784, 400)
     with pytest.raises(ValueError, match="widths are .* every layer needs at least one unit"):
         MLP(*sizes)
 

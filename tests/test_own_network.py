@@ -1,5 +1,7 @@
 """Every method on a network that the package does not know, and what it says where it cannot."""
 
+import copy
+
 import oracles
 import pytest
 import torch
@@ -15,7 +17,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MAS, SI, Finetune, Joint, fisher, fit, mas
+from cl_lib import EWC, L2, MAS, SI, ConvNet, Finetune, Joint, fisher, fit, mas
 from cl_lib.importance import FISHER_KINDS, local_mas
 from cl_lib.methods import (
     SLNI,
@@ -101,9 +103,10 @@ def test_hidden_activations_are_asked_for(method):
             short(method, Convolutional, seeds=seeds)
 
 
-def test_inhibition_between_the_pixels_of_a_map_is_refused():
+@pytest.mark.parametrize("build", [Mine, lambda: ConvNet((1, 2, 3), (2,), 4, 3)])
+def test_inhibition_between_the_pixels_of_a_map_is_refused(build):
     with pytest.raises(ValueError, match="inhibition acts between the neurons of flat layers"):
-        short(SLNID(0.1))
+        short(SLNID(0.1), build)
 
 
 def test_memory_units_are_asked_for():
@@ -219,7 +222,8 @@ def test_randomness_is_not_taken_for_mixing():
     ("build", "message"), [(Read, "padding_idx"), (Recurrent, "cannot be trained side by")]
 )
 def test_what_vmap_cannot_do_is_refused_for_several_replicas_only(build, message):
-    assert short(Finetune(), build).accuracy.shape == (1, 3, 3)
+    for method in (Finetune(), LwF(1.0), L2(0.5), Replay(per_task=5)):
+        assert short(method, build).accuracy.shape == (1, 3, 3)
     with pytest.raises(ValueError, match=message + ".*one seed and one strength at a time"):
         short(Finetune(), build, seeds=(0, 1))
 
@@ -238,6 +242,90 @@ def test_a_network_that_writes_into_the_data_is_refused(layer, seeds):
         with pytest.raises(ValueError, match="model writes into its inputs"):
             fisher(build().to(F64), x)
     assert torch.equal(x, before) and (before < 0).any()
+
+
+class Counting(nn.Module):
+    """Changes a buffer whenever it is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+        return self.last(x)
+
+
+def test_a_buffer_that_training_changes_belongs_to_one_network():
+    run = short(Finetune(), Counting, batch_size=30, epochs=1)
+    assert run.model().steps == sum(-(-len(task.train) // 30) for task in STREAM)
+    for method, options in (
+        (Finetune(), {"seeds": (0, 1)}),
+        (L2((0.1, 1.0)), {}),
+        (Joint(), {}),
+    ):
+        with pytest.raises(ValueError, match="model changes its buffer 'steps' when it is called in train"):
+            short(method, Counting, **options)
+
+
+def test_a_buffer_may_be_nan():
+    class Unset(Counting):
+        def __init__(self):
+            super().__init__()
+            self.steps.fill_(torch.nan)
+
+    assert short(Finetune(), lambda: Unset().eval(), seeds=(0, 1)).accuracy.shape == (2, 3, 3)
+
+
+class Remembering(nn.Module):
+    """Keeps what it has last computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.scale = nn.Parameter(torch.ones(4))  # no closed form for it
+
+    def forward(self, x):
+        self.seen = torch.relu(self.first(x)) * self.scale
+        return self.last(self.seen)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize("method", [Finetune(), EWC(1.0), LwF(1.0)])
+def test_a_network_that_keeps_its_activations_can_be_copied(method, seeds):
+    model = short(method, Remembering, seeds=seeds).model()
+    for measure in (fisher, mas):
+        measure(model, STREAM[0].train.x)
+        assert torch.equal(copy.deepcopy(model)(STREAM[0].test.x), model(STREAM[0].test.x))
+
+
+def test_training_leaves_the_network_that_was_given_as_it_was():
+    mine = Mine()
+    before = {name: p.clone() for name, p in mine.state_dict().items()}
+    run = short(Finetune(), lambda: mine)
+    assert run.network is not mine
+    assert all(torch.equal(p, before[name]) for name, p in mine.state_dict().items())
+    assert {p.dtype for p in mine.parameters()} == {torch.float32} and run.params["mouth.bias"].dtype == F64
+
+
+PENALTIES = ["L2", "EWC exact", "EWC batched", "EWC latest", "SI", "MAS", "local MAS"]
+
+
+@pytest.mark.parametrize("method", [METHODS[name] for name in PENALTIES], ids=PENALTIES)
+def test_what_is_frozen_is_not_held(method):
+    def build():
+        model = Mine()
+        model.eye.requires_grad_(False)
+        return model
+
+    run = short(method, build, seeds=(0, 1))
+    [(_, penalty)] = method.penalties(run.state)
+    trained = {name for name, p in build().named_parameters() if p.requires_grad}
+    assert penalty.importance.keys() == penalty.centre.keys() == trained
+    torch.manual_seed(1)
+    assert torch.equal(run.params["eye.bias"][1], build().eye.bias.to(F64))
 
 
 def test_more_than_logits_is_refused():

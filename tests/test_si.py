@@ -361,16 +361,6 @@ def test_implicit_step_is_stable_for_every_strength(optimizer):
     assert all(p.isfinite().all() for p in run.params.values())
 
 
-def test_frozen_weights_have_no_importance():
-    def frozen():
-        model = small_network()
-        model.layers[0].weight.requires_grad_(False)
-        return model
-
-    importance = short(SI(1.0), build=frozen).state.penalty.importance
-    assert (importance["layers.0.weight"] == 0).all() and importance["layers.1.weight"].max() > 0
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

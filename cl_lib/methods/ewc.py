@@ -35,7 +35,8 @@ class EWC(MeasuredMethod):
         summed Fisher at the latest solution, Huszar (2018); with ``gamma < 1`` it is online EWC.
     gamma : float in [0, 1]
         Forgetting factor of online EWC (Schwarz et al., 2018, Eq. 8 and 9), which multiplies the
-        summed Fisher in the update and in the penalty. Only with ``anchors="latest"``.
+        summed Fisher in the update and in the penalty. Only with ``anchors="latest"``. Their normalisation
+        of each task's Fisher, by which tasks of unlike loss count alike, is left out.
     samples : int, optional
         Measure the Fisher on so many of the task's training samples, drawn with a fixed seed; van de Ven
         (2025) finds 500 to be enough for the exact one. Default: all.
@@ -81,7 +82,7 @@ class EWC(MeasuredMethod):
 
     def _importance(self, population: Population, task: Task, n: int | None = None) -> Params:
         x, y = some(task.train, self.samples)
-        return population_fisher(
+        found = population_fisher(
             population.network,
             population.params,
             x[:n],
@@ -90,3 +91,4 @@ class EWC(MeasuredMethod):
             outputs=task.outputs,
             draw=lambda n: population.drawn(lambda s: torch.rand(n, generator=s), population.sources(0)),
         )
+        return population.of_trained(found)

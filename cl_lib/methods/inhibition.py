@@ -87,6 +87,7 @@ class Inhibition(Method):
     def extra_loss(self, state: list[Tensor] | None, population: Population, batch: Batch) -> Tensor:
         """The penalty of this batch, ``(R,)``."""
         hidden = self._chosen(batch.hidden)
+        _check_flat(hidden, axes=2)
         alphas = [None] * len(hidden) if state is None else state
         pairs = [self._pairs(h, alpha) for h, alpha in zip(hidden, alphas, strict=True)]
         return population.per_replica(self.strength) * sum(pairs)
@@ -115,11 +116,6 @@ class Inhibition(Method):
 
     def _pairs(self, h: Tensor, alpha: Tensor | None) -> Tensor:
         """Weighted sum over pairs of neurons, mean over samples, ``(R,)``."""
-        if h.ndim != 3:
-            raise ValueError(
-                f"a hidden layer gives activations of shape {tuple(h.shape[2:])} a sample, but inhibition "
-                "acts between the neurons of flat layers: choose those with layers=(...)."
-            )
         weights = self._neighbours(h.shape[2], h)
         if alpha is not None and self.discount == "sum":
             h = h * torch.exp(-alpha)[:, None]
@@ -155,6 +151,16 @@ def SLNID(strength: Strength, **options) -> Inhibition:
     return Inhibition(strength, **{"local": True, "discount": "sum"} | options)
 
 
+def _check_flat(hidden: list[Tensor], axes: int) -> None:
+    """Refuse layers whose activations, behind the ``axes`` of replicas and samples, are no vectors."""
+    for h in hidden:
+        if h.ndim != axes + 1:
+            raise ValueError(
+                f"a hidden layer gives activations of shape {tuple(h.shape[axes:])} a sample, but inhibition "
+                "acts between the neurons of flat layers: choose those with layers=(...)."
+            )
+
+
 def _are_indices(layers: object) -> bool:
     return isinstance(layers, tuple) and bool(layers) and all(isinstance(i, int) for i in layers)
 
@@ -181,6 +187,7 @@ def _slopes(network: nn.Module, params: Params, x: Tensor, task: Task, choose: C
     with asking_for_hidden():
         logits, hidden = functional_call(network, params, (x,), {"hidden": True})
     hidden = choose(hidden)
+    _check_flat(hidden, axes=1)
     try:
         grads = torch.autograd.grad((logits[:, first:stop] ** 2).sum(), hidden)
     except RuntimeError as error:

@@ -28,5 +28,5 @@ class L2(QuadraticMethod):
 
     def after_task(self, state: Quadratic | None, population: Population, task: Task) -> Quadratic:
         """Move the anchor to the weights just learned."""
-        ones = {name: torch.ones_like(p) for name, p in population.params.items()}
+        ones = {name: torch.ones_like(p) for name, p in population.of_trained(population.params).items()}
         return quadratic.single(ones, population.params)

@@ -86,5 +86,7 @@ class MAS(MeasuredMethod):
         x = x[:n].to(next(iter(population.params.values())).device)
         where = population.network, population.params, x
         if self.scope == "local":
-            return population_local_mas(*where, outputs=task.outputs)
-        return population_mas(*where, function=self.function, outputs=task.outputs)
+            found = population_local_mas(*where, outputs=task.outputs)
+        else:
+            found = population_mas(*where, function=self.function, outputs=task.outputs)
+        return population.of_trained(found)

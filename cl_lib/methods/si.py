@@ -65,7 +65,7 @@ class SI(QuadraticMethod):
 
     def begin_task(self, state: Path | None, population: Population, task: Task) -> Path:
         """Start a new path at the weights as they are."""
-        zeros = {name: torch.zeros_like(p) for name, p in population.params.items()}
+        zeros = {name: torch.zeros_like(p) for name, p in population.of_trained(population.params).items()}
         penalty = None if state is None else state.penalty
         return Path(penalty, start=population.copy(), work=zeros, before={}, slope={})
 
