@@ -6,8 +6,8 @@ Each layer is taken as a function of its own, with input x and output y; :math:`
 :math:`\|y\|^2` with respect to its weight. A connection matters if its two ends are active together.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,16 @@ from torch.nn import functional
 
 from cl_lib.checks import check_samples, first_replica, own_params
 from cl_lib.models import memory_units, row_in_use
-from cl_lib.per_sample import CHUNK, checked_input, evaluating, mean_in_parts
+from cl_lib.per_sample import (
+    CHUNK,
+    checked_input,
+    evaluating,
+    hooked,
+    is_matrix_product,
+    mean_in_parts,
+    of_convolution,
+    patches,
+)
 
 LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -110,10 +119,8 @@ def _products(layer: nn.Module, a: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """``sum_n |x y|`` for the weight and, with x = 1, for the bias."""
     if isinstance(layer, nn.Linear):
         return y.abs().T @ a.abs(), y.abs().sum(0)
-    shape = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
-    patches, y = functional.unfold(a, layer.kernel_size, **shape), y.flatten(2)
-    weight = (y @ patches.transpose(1, 2)).abs().sum(0)
-    return weight.reshape(layer.weight.shape), y.sum(2).abs().sum(0)
+    weight, bias = of_convolution(y.flatten(2), patches(layer, a), power=1)
+    return weight.reshape(layer.weight.shape), bias
 
 
 def _competing(z: Tensor, outputs: tuple[int, int] | None) -> Tensor:
@@ -123,28 +130,16 @@ def _competing(z: Tensor, outputs: tuple[int, int] | None) -> Tensor:
     return functional.pad(z[:, first:stop], (first, z.shape[1] - stop))
 
 
-@contextmanager
-def _watching(layers: dict[str, nn.Module], see) -> Iterator[None]:
+def _watching(layers: dict[str, nn.Module], see: Callable) -> AbstractContextManager[None]:
     """Call ``see(name, input, output)`` for each layer; a tensor that it returns replaces the output."""
-    handles = [
-        layer.register_forward_hook(lambda _, args, z, name=name: see(name, args[0] if args else None, z))
-        for name, layer in layers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return hooked(layers, lambda name: lambda _, args, z: see(name, args[0] if args else None, z))
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that hold the parameters, by name."""
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
     for name, m in layers.items():
-        plain = isinstance(m, nn.Linear) or (
-            m.groups == 1 and m.padding_mode == "zeros" and not isinstance(m.padding, str)
-        )
-        if not plain:
+        if not is_matrix_product(m):
             raise _refusal(f"layer {name!r} is a convolution with groups or a padding that is no number")
     owned = [
         f"{name}.{p}".lstrip(".")

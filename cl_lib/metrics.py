@@ -89,10 +89,10 @@ def accuracy_so_far(matrix) -> np.ndarray:
 def forgetting(matrix) -> np.ndarray:
     r"""How much each earlier task lost since its best moment, averaged over the earlier tasks.
 
-    .. math:: \frac1{T-1}\sum_{j<T}\Big(\max_{i<T}R_{i,j}-R_{T,j}\Big)
+    .. math:: \frac1{T-1}\sum_{j<T}\Big(\max_{j\le i<T}R_{i,j}-R_{T,j}\Big)
 
-    The maximum runs over the moments after the task was learned (:math:`j\le i<T`). It can be
-    negative: later tasks may help.
+    The maximum runs over the moments since the task was learned. It can be negative: later tasks may
+    help.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def forgetting(matrix) -> np.ndarray:
 
     Notes
     -----
-    Chaudhry et al. (2018), Eq. 3 and 4.
+    Chaudhry et al. (2018), Eq. 3 and 4; their maximum also runs over moments before.
     """
     matrix = _square(matrix, at_least=2)
     n_tasks = matrix.shape[-1]

@@ -108,7 +108,7 @@ def _closed_sums(model, params, x, y, directions, power, outputs) -> dict[str, T
     logits, pull, inputs = vjp(
         lambda taps: _tapped_forward(model, layers, params, x, taps), taps, has_aux=True
     )
-    seen = {name: _patches(layer, inputs[name]) for name, layer in layers.items()}
+    seen = {name: patches(layer, inputs[name]) for name, layer in layers.items()}
     of_linear = {name: torch.zeros_like(tap) for name, tap in taps.items() if tap.ndim == 2}
     result = {}
     for direction in within_outputs(directions, logits, y, outputs):
@@ -116,7 +116,7 @@ def _closed_sums(model, params, x, y, directions, power, outputs) -> dict[str, T
             if name in of_linear:
                 of_linear[name] = of_linear[name] + grad.abs() ** power
             else:
-                _add(result, name, layers[name], *_of_convolution(grad.flatten(2), seen[name], power))
+                _add(result, name, layers[name], *of_convolution(grad.flatten(2), seen[name], power))
     for name, grad in of_linear.items():
         _add(result, name, layers[name], grad.T @ seen[name].abs() ** power, grad.sum(0))
     for name, memory in memory_units(model).items():
@@ -126,20 +126,17 @@ def _closed_sums(model, params, x, y, directions, power, outputs) -> dict[str, T
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers of which a closed form is known."""
-    return {
-        name: m
-        for name, m in model.named_modules()
-        if isinstance(m, nn.Linear)
-        or (
-            isinstance(m, nn.Conv2d)
-            and m.groups == 1
-            and m.padding_mode == "zeros"
-            and not isinstance(m.padding, str)
-        )
-    }
+    return {name: m for name, m in model.named_modules() if is_matrix_product(m)}
 
 
-def _patches(layer: nn.Module, x: Tensor) -> Tensor:
+def is_matrix_product(layer: nn.Module) -> bool:
+    """Whether a layer is linear, or a plain 2D convolution, which is linear in each of its patches."""
+    if not isinstance(layer, nn.Conv2d):
+        return isinstance(layer, nn.Linear)
+    return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def patches(layer: nn.Module, x: Tensor) -> Tensor:
     """What a layer multiplies its weights with: its input; for a convolution ``(N, weights, places)``."""
     if isinstance(layer, nn.Linear):
         return x
@@ -148,9 +145,9 @@ def _patches(layer: nn.Module, x: Tensor) -> Tensor:
     )
 
 
-def _of_convolution(grad: Tensor, patches: Tensor, power: int) -> tuple[Tensor, Tensor]:
+def of_convolution(grad: Tensor, seen: Tensor, power: int) -> tuple[Tensor, Tensor]:
     """Sums over samples for the weights, as a matrix, and for the bias."""
-    weight = (grad @ patches.mT).abs() ** power
+    weight = (grad @ seen.mT).abs() ** power
     return weight.sum(0), (grad.sum(2).abs() ** power).sum(0)
 
 
@@ -175,7 +172,7 @@ def _taps(model, layers, params, x) -> dict[str, Tensor]:
         return hook
 
     if others:
-        with _hooks(others, note):
+        with hooked(others, note):
             functional_call(model, params, (x[:1],))
     if shapes.keys() != layers.keys():
         raise _NotClosedForm
@@ -197,7 +194,7 @@ def _tapped_forward(model, layers, params, x, taps):
 
         return hook
 
-    with _hooks(layers, tap):
+    with hooked(layers, tap):
         logits = functional_call(model, params, (x,))
     if inputs.keys() != layers.keys():
         raise _NotClosedForm
@@ -205,7 +202,8 @@ def _tapped_forward(model, layers, params, x, taps):
 
 
 @contextmanager
-def _hooks(layers: dict[str, nn.Module], hook_of: Callable[[str], Callable]) -> Iterator[None]:
+def hooked(layers: dict[str, nn.Module], hook_of: Callable[[str], Callable]) -> Iterator[None]:
+    """Each layer with the forward hook ``hook_of(name)`` inside, without it outside."""
     handles = [layer.register_forward_hook(hook_of(name)) for name, layer in layers.items()]
     try:
         yield
