@@ -28,7 +28,7 @@ from cl_lib.methods import (
     Replay,
     combine,
 )
-from cl_lib.setups import glorot_mlp, mlp
+from cl_lib.setups import glorot_mlp, headed_mlp, mlp
 from cl_lib.tasks import Task, some
 
 
@@ -106,9 +106,10 @@ def without_memory() -> tuple[Contender, ...]:
 
 
 def memory_methods(steps, lams) -> tuple[Contender, ...]:
-    """Memory units with EWC, each part alone, and two other directions (ablations).
+    """Memory units with EWC, each part alone, two other directions (ablations), and what to measure them by.
 
-    ``steps`` are the lengths of a signed step, ``lams`` the strengths of EWC beside it.
+    ``steps`` are the lengths of a signed step, ``lams`` the strengths of EWC beside it. Outputs of a task's
+    own are the other way to use that the task is known; joint training has no memory and is not told.
     """
     signed = {"grid": pairs(steps, lams), "twin": (0.1, 1e5)}
     along = {"grid": pairs((0.5, 2.0, 8.0, 30.0), lams), "twin": (30.0, 1e5)}
@@ -119,6 +120,11 @@ def memory_methods(steps, lams) -> tuple[Contender, ...]:
         Contender("AD + EWC", partial(_memory, direction="adversarial"), **signed),
         Contender("random + EWC", partial(_memory, direction="random"), **signed),
         Contender("gradient + EWC", partial(_memory, direction="gradient"), **along),
+        Contender(
+            "EWC, own heads", ewc, powers(*(10.0**k for k in range(2, 9))), twin=(1e4,), network=headed_mlp
+        ),
+        Contender("plain, own heads", Finetune, network=headed_mlp),
+        Contender("joint", Joint, network=mlp),
     )
 
 

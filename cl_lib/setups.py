@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cl_lib import streams
 from cl_lib.data import Dataset, Split
@@ -68,6 +68,24 @@ def glorot_mlp(stream: Stream, width: int) -> MLP:
 def memory_mlp(stream: Stream, width: int) -> MemoryMLP:
     """Two hidden layers with memory units."""
     return MemoryMLP(_n_inputs(stream), (width, width), stream.n_outputs, n_tasks=len(stream))
+
+
+class Headed(MLP):
+    """:class:`cl_lib.models.MLP` with outputs of their own for each task: ``task`` says whose are in use."""
+
+    def __init__(self, n_inputs: int, hidden: tuple[int, ...], n_outputs: int, n_tasks: int):
+        super().__init__(n_inputs, hidden, n_outputs * n_tasks)
+        self.n_outputs, self.n_tasks, self.task = n_outputs, n_tasks, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(N, n_outputs)``."""
+        first = self.task * self.n_outputs
+        return super().forward(x)[:, first : first + self.n_outputs]
+
+
+def headed_mlp(stream: Stream, width: int) -> Headed:
+    """Two hidden layers, and an output layer for each task."""
+    return Headed(_n_inputs(stream), (width, width), stream.n_outputs, len(stream))
 
 
 def conv_net(stream: Stream, width: int) -> ConvNet:

@@ -897,7 +897,24 @@ def test_what_plain_training_is_compared_with_has_no_memory_units():
     for name in ("disjoint-mnist", "disjoint-cifar10", "emnist-letters"):
         experiment = EXPERIMENTS[name]
         for contender in experiment.contenders:
-            assert (contender.network is setups.mlp) == (contender.name in ("plain", "EWC"))
+            assert (contender.network is setups.mlp) == (contender.name in ("plain", "EWC", "joint"))
+            assert (contender.network is setups.headed_mlp) == contender.name.endswith("own heads")
+
+
+def test_outputs_of_a_tasks_own_are_its_own():
+    stream = EXPERIMENTS["disjoint-mnist"].stream(load("digits"), TINY.budgets["cpu"], 0)
+    run = fit(lambda: setups.headed_mlp(stream, 20), stream, EWC(1e3), epochs=5)
+    network, shared = run.model(), setups.mlp(stream, 20)
+    x = stream[0].test.x.float() / 255
+    for network.task in range(3):
+        rows = slice(3 * network.task, 3 * network.task + 3)
+        state = network.state_dict()
+        for kind in ("weight", "bias"):
+            state[f"layers.2.{kind}"] = state[f"layers.2.{kind}"][rows]
+        shared.load_state_dict(state)
+        assert torch.allclose(network(x), shared(x), atol=1e-6)
+    importance = run.state.importance["layers.2.weight"][0]
+    assert (importance > 0).any(1).all()
 
 
 def test_initial_weights_of_glorot():
