@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oracles import F64, after_first_task, distance, same_bits, small_stream
+from oracles import F64, after_first_task, distance, mean_loss, same_bits, small_stream
 from torch import nn
 from torch.nn import functional
 
@@ -30,7 +30,7 @@ def population(scenario="domain", seeds=(0, 1)):
     for seed in seeds:
         torch.manual_seed(seed)
         networks.append(MLP(6, (5, 4), small_stream(2, scenario).n_outputs).to(F64))
-    return Population(networks)
+    return Population(networks, seeds=seeds)
 
 
 def batch_of(people, x):
@@ -134,24 +134,26 @@ def test_memory_holds_examples_of_each_task(scenario):
     assert places[:6] != places[6:12] != places[12:], "drawn anew for each task"
 
 
+@pytest.mark.parametrize("n_tasks", [1, 2])
 @torch.no_grad()
-def test_replayed_loss_against_a_loop():
+def test_replayed_loss_against_a_loop(n_tasks):
     people, stream = population("task"), small_stream(2, "task")
-    method = Replay(0.5, per_task=4)
-    memory = method.after_task(None, people, stream[0])
+    method, memory = Replay(0.5, per_task=4), None
+    for task in stream.tasks[:n_tasks]:
+        memory = method.after_task(memory, people, task)
     states = [source.get_state() for source in memory.drawing]
     found = method.extra_loss(memory, people, Batch(inputs(), None, []))
     index = []
     for source, state in zip(memory.drawing, states, strict=True):
         source.set_state(state)
-        index.append(torch.randint(4, (7,), generator=source))
-    assert not torch.equal(*index), "each seed practises examples of its own"
+        index.append(torch.randint(4 * n_tasks, (7,), generator=source).tolist())
+        assert {i // 4 for i in index[-1]} == {*range(n_tasks)}, "each task is practised"
+    assert index[0] != index[1], "each seed practises examples of its own"
     for r in range(2):
         model = MLP(6, (5, 4), 6).to(F64)
         model.load_state_dict({key: p[r] for key, p in people.params.items()})
-        own = [model(memory.x[i][None])[:, 0:3] for i in index[r]]
-        losses = [functional.cross_entropy(z, memory.y[i][None]) for z, i in zip(own, index[r], strict=True)]
-        assert float(found[r]) == pytest.approx(0.5 * float(sum(losses)) / 7, rel=1e-12)
+        expected = mean_loss(model, [(memory.x[i], memory.y[i], stream[i // 4].outputs) for i in index[r]])
+        assert float(found[r]) == pytest.approx(0.5 * float(expected), rel=1e-12)
 
 
 def test_memory_smaller_than_asked_for_keeps_all():
@@ -169,9 +171,10 @@ def next_draws(memory):
     return [int(torch.randint(10**9, (), generator=source)) for source in memory.drawing]
 
 
-def test_another_seed_keeps_and_draws_others():
-    people, task = population(), small_stream()[0]
-    first, second = (Replay(per_task=9, seed=seed).after_task(None, people, task) for seed in (0, 1))
+@pytest.mark.parametrize("seeds", [(0, 1), (1, -1)])
+def test_another_seed_keeps_and_draws_others(seeds):
+    people, task = population(seeds=seeds), small_stream()[0]
+    first, second = (Replay(per_task=9, seed=seed).after_task(None, people, task) for seed in seeds)
     assert not torch.equal(first.x, second.x)
     assert len({*next_draws(first), *next_draws(second)}) == 4
 

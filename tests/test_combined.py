@@ -8,7 +8,7 @@ import torch
 from oracles import F64, distance, replica, same_bits, small_stream
 
 from cl_lib import EWC, L2, MAS, MLP, SI, Finetune, Joint
-from cl_lib.methods import SLNI, SLNID, Method, Replay, WeightDecay, combine
+from cl_lib.methods import SLNI, SLNID, Method, Replay, WeightDecay, combine, single
 from cl_lib.population import Population
 
 # a few steps leave weak penalties unfelt, and here that is meant
@@ -57,6 +57,29 @@ def test_both_methods_are_at_work(one, other):
 def test_order_does_not_matter_where_both_only_add():
     methods = SLNI(0.1), EWC(0.5, step="gradient"), L2(0.1, step="gradient")
     assert distance(short(combine(*methods)).params, short(combine(*methods[::-1])).params) < 1e-12
+
+
+def test_the_last_of_two_stiff_penalties_has_the_last_word():
+    people = population()
+    ones = {name: torch.ones_like(p) for name, p in people.params.items()}
+    twos = {name: 2 * p for name, p in ones.items()}
+    state = single(ones, ones), single(ones, twos)
+    combine(L2(1e12), L2(1e12)).after_step(state, people, lambda name: 0.1)
+    assert distance(people.params, twos) < 1e-10
+
+
+def test_gradients_pass_the_methods_in_the_order_in_which_they_are_named():
+    class Adding(Method):
+        def add_gradient(self, state, population, grads):
+            grads["w"] += 1
+
+    class Doubling(Method):
+        def add_gradient(self, state, population, grads):
+            grads["w"] *= 2
+
+    grads = {"w": torch.ones(1)}
+    combine(Adding(), Doubling()).add_gradient(None, None, grads)
+    assert grads["w"] == 4
 
 
 def test_penalties_add_up():

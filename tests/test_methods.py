@@ -83,6 +83,10 @@ def move(params, seed=0, size=0.3):
     }
 
 
+def fisher_by_definition(model, x, y, kind):
+    return loop_batched(model, x, y, 128) if kind == "batched" else loop_fisher(model, x, y, kind=kind)
+
+
 def snapshot(state):
     return copy.deepcopy((state.importance, state.centre, state.constant))
 
@@ -140,12 +144,10 @@ def test_state_is_measured_on_the_task_and_does_not_alias(make):
         model = copy.deepcopy(replicas.network)
         model.load_state_dict(replica(replicas.params, r))
         expected = {name: torch.ones_like(p) for name, p in weights_of(model).items()}
-        if isinstance(method, EWC) and method.fisher in ("exact", "empirical"):
-            expected = loop_fisher(model, x, y, kind=method.fisher)
-        elif isinstance(method, EWC) and method.fisher == "batched":
-            expected = loop_batched(model, x, y, 128)
-        elif isinstance(method, EWC):
+        if isinstance(method, EWC) and method.fisher == "sampled":
             continue  # drawn labels: tests of importance
+        if isinstance(method, EWC):
+            expected = fisher_by_definition(model, x, y, method.fisher)
         assert distance(replica(state.importance, r), expected) < 1e-10
         assert distance(replica(state.centre, r), weights_of(model)) < 1e-15
 
@@ -168,15 +170,16 @@ def test_what_cannot_be_measured_fails_before_training(monkeypatch):
         short(EWC(1.0), build=Branching)
 
 
-def test_fisher_of_some_samples_is_that_of_these():
+@pytest.mark.parametrize("kind", ["exact", "empirical", "batched"])
+def test_fisher_of_some_samples_is_that_of_these(kind):
     replicas, task = population(), STREAM[0]
-    importance = EWC(1.0, samples=7).after_task(None, replicas, task).importance
-    x, _ = some(task.train, 7)
+    importance = EWC(1.0, fisher=kind, samples=7).after_task(None, replicas, task).importance
+    x, y = some(task.train, 7)
     assert len(x) == 7 < len(task.train) and not torch.equal(x, task.train.x[:7]), "drawn, not the first"
     for r in range(2):
         model = copy.deepcopy(replicas.network)
         model.load_state_dict(replica(replicas.params, r))
-        assert distance(replica(importance, r), loop_fisher(model, x)) < 1e-10
+        assert distance(replica(importance, r), fisher_by_definition(model, x, y, kind)) < 1e-10
 
 
 def test_each_seed_draws_labels_of_its_own_and_each_strength_the_same():

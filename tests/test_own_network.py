@@ -17,7 +17,7 @@ from oracles import (
 )
 from torch import nn
 
-from cl_lib import EWC, L2, MAS, SI, ConvNet, Finetune, Joint, fisher, fit, mas
+from cl_lib import EWC, L2, MAS, SI, ConvNet, Finetune, Joint, fisher, fit, mas, training
 from cl_lib.importance import FISHER_KINDS, local_mas
 from cl_lib.methods import (
     SLNI,
@@ -372,11 +372,12 @@ def test_what_a_method_adds_to_the_loss_is_one_number_for_each_replica(shape):
         short(Own(), small_network, seeds=(0, 1))
 
 
-def test_inhibition_needs_the_tensors_that_the_logits_are_made_of():
+def test_inhibition_needs_the_tensors_that_the_logits_are_made_of(monkeypatch):
     class Copies(Mine):
         def forward(self, x, hidden=False):
             logits, activations = super().forward(x, hidden=True)
             return (logits, [a.clone() for a in activations]) if hidden else logits
 
+    monkeypatch.setattr(training._Trainer, "_train_step", lambda *_: pytest.fail("training had begun"))
     with pytest.raises(ValueError, match="hidden activations that its logits are not made of"):
         short(SLNID(0.1, **FLAT), Copies)
