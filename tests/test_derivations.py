@@ -11,7 +11,6 @@ import torch
 from scipy import integrate, optimize
 
 from cl_lib import derivations as d
-from cl_lib.importance import fisher
 
 F64 = torch.float64
 XS, YS, OPTIMUM = (1, 1, 3), (1, 0, 1), sp.log(2)
@@ -480,25 +479,6 @@ def test_summed_is_zero_where_training_has_converged():
     assert float(found["summed"]) < 1e-20
     assert float(found["exact"]) > 0.1
     assert float(found["empirical"]) > 0.1
-
-
-@pytest.mark.parametrize("kind", ["exact", "empirical", "batched"])
-def test_package_measures_the_same_fisher(kind):
-    class LogisticUnit(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(1, 1, bias=False, dtype=F64)
-
-        def forward(self, x):
-            logit = self.layer(x)
-            return torch.cat([torch.zeros_like(logit), logit], 1)
-
-    model = LogisticUnit()
-    torch.nn.init.constant_(model.layer.weight, 0.45)
-    xs, ys = data(5, 6)
-    x, y = torch.tensor(xs)[:, None], torch.tensor(ys)
-    found = fisher(model, x, y, kind=kind, batch_size=2)["layer.weight"].item()
-    assert found == pytest.approx(float(d.fisher_estimates(xs, ys, 0.45, 2)[kind]), rel=1e-10)
 
 
 def test_fisher_estimates_refuses_ill_shaped_data():
