@@ -1,6 +1,7 @@
 """Figures: what show() puts on the page, the palette against both themes, and what charts draw."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -45,6 +46,18 @@ def ids_of(page):
     return re.findall(r'\bid="([^"]+)"', page)
 
 
+def look_of(line):
+    return look.Series(line.get_color(), line.get_linestyle(), line.get_marker())
+
+
+def dot_of(name):
+    return replace(plots.SERIES[name], linestyle="None")
+
+
+def colours_of(collection):
+    return {mpl.colors.to_hex(c) for c in (*collection.get_facecolor(), *collection.get_edgecolor())}
+
+
 def by_hand():
     """A figure made without the style: black on white, with a filled marker and a picture."""
     fig, ax = plt.subplots()
@@ -59,6 +72,9 @@ CHARTS = {
     "log": lambda: two_lines(log_x=True),
     "matrix": lambda: plots.accuracy_matrix(RNG.uniform(size=(4, 3, 3))),
     "bars": lambda: plots.bars({"EWC": EWC[0]}, xlabel="accuracy", references={"chance": 0.1}),
+    "beside": lambda: plots.beside(
+        {"first": {"a": (0.5, interval(EWC[0]), "good")}}, verdicts={"good": "task 3"}, xlabel="accuracy"
+    ),
     "landscape": lambda: bowls(paths={"EWC": [(1, 1), (2, 1)]}, points={"start": (1, 1)}),
     "by hand": by_hand,
 }
@@ -267,6 +283,16 @@ def test_lines_draw_the_mean_and_its_interval():
         assert high == pytest.approx(max(i.high for i in expected))
 
 
+def test_lines_have_the_looks_words_and_limits_that_were_asked_for():
+    series = {"EWC": EWC, "L2": PLAIN}
+    ax = plots.lines(X, series, xlabel="hidden units", ylabel="accuracy", ylim=(0.2, 1)).axes[0]
+    for name, line, band, text in zip(series, ax.lines, ax.collections, ax.texts, strict=True):
+        assert look_of(line) == plots.SERIES[name]
+        assert colours_of(band) == {plots.COLOURS[name]}
+        assert (text.get_text(), text.get_color()) == (name, plots.COLOURS[name])
+    assert (ax.get_xlabel(), ax.get_title("left"), ax.get_ylim()) == ("hidden units", "accuracy", (0.2, 1))
+
+
 def test_lines_accept_intervals_and_objects_with_ends():
     class Ends:
         mean, low, high = EWC.mean(0), EWC.min(0), EWC.max(0)
@@ -471,6 +497,15 @@ def test_bars_draw_replicas_mean_and_interval():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["EWC", "MAS"]
 
 
+def test_bars_have_the_looks_words_and_limits_that_were_asked_for():
+    series = {"EWC": interval(EWC[0]), "L2": interval(PLAIN[0])}
+    ax = plots.bars(series, xlabel="accuracy", xlim=(0.2, 1)).axes[0]
+    for name, mean, patch in zip(series, ax.lines, ax.patches, strict=True):
+        assert look_of(mean) == dot_of(name)
+        assert mpl.colors.to_hex(patch.get_facecolor()) == plots.COLOURS[name]
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("accuracy", (0.2, 1))
+
+
 def test_bars_of_one_replica_and_references():
     ax = plots.bars({"EWC": [0.5]}, xlabel="x", references={"chance": 0.1}, digits=1).axes[0]
     assert [text.get_text() for text in ax.texts] == ["0.5", "chance"]
@@ -501,8 +536,8 @@ def test_beside_draws_both_numbers_of_every_row():
     published, ours = ax.lines[::2], ax.lines[1::2]
     assert [line.get_xdata()[0] for line in published] == [0.5, 0.6, 0.7]
     assert [line.get_xdata()[0] for line in ours] == [one.mean, two.mean, three.mean]
-    colours = [plots.COLOURS[looks[verdict]] for verdict in ("good", "bad", "good")]
-    assert [line.get_color() for line in ours] == colours
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("accuracy", (0, 1))
+    assert [look_of(line) for line in ours] == [dot_of(looks[verdict]) for verdict in ("good", "bad", "good")]
     for row, patch, found in zip((1, 2, 4), ax.patches, (one, two, three), strict=True):
         assert patch.get_y() < row < patch.get_y() + patch.get_height()
         assert (patch.get_x(), patch.get_x() + patch.get_width()) == pytest.approx((found.low, found.high))
@@ -525,10 +560,13 @@ def test_landscape_draws_losses_paths_and_points():
     ax = fig.axes[0]
     drawn = {line.get_label(): line for line in ax.lines}
     np.testing.assert_array_equal(drawn["EWC"].get_xydata(), path)
+    assert look_of(drawn["EWC"]) == plots.SERIES["EWC"]
+    assert (ax.get_xlabel(), ax.get_title("left")) == ("θ₁", "θ₂")
+    assert [colours_of(contours) for contours in ax.collections] == [{plots.COLOURS[loss]} for loss in "AABB"]
     assert {"loss of A", "loss of B", "EWC"} <= {text.get_text() for text in ax.get_legend().get_texts()}
-    contours = ax.collections[1]  # the lines of A, after its shading
-    radii = [np.linalg.norm(path.vertices - 1, axis=1) for path in contours.get_paths()]
-    np.testing.assert_allclose(radii[0], 0.5, atol=0.01)
+    for contours in ax.collections[:2]:  # the shading of A, and its lines
+        radii = [np.linalg.norm(path.vertices - 1, axis=1) for path in contours.get_paths()]
+        np.testing.assert_allclose(radii[0], 0.5, atol=0.01)
     assert ax.get_aspect() == 1
     sides = {text.get_text(): text.get_ha() for text in ax.texts if text.get_text()}
     assert sides == {"start": "left", "edge": "right"}
