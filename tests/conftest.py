@@ -1,5 +1,6 @@
 """What several test files share: the built book, a browser and other programs."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,14 @@ def skip_or_fail(reason):
 def program(*names):
     """Return the path of the first program found; without one skip or fail."""
     return first_installed(*names) or skip_or_fail(f"none of these programs is installed: {', '.join(names)}")
+
+
+def module(name):
+    """Import a module; without it skip or fail."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        skip_or_fail(f"{name} is not installed")
 
 
 def jupyter_book(*arguments, folder=ROOT):

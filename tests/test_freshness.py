@@ -175,19 +175,20 @@ def test_what_is_measured_of_a_run_is_in_the_twin(monkeypatch):
     assert twins.differences(behaviour, measured)["EWC"] == ["two only in one of both"]
 
 
-def test_an_effect_is_a_distance_from_plain_training():
+def test_a_twin_is_a_run_and_its_effect_a_distance_from_plain_training():
     twin = twins.run_twin(TINY)
     budget = {"epochs": 1, "batch_size": 32, "seeds": (0, 1, 2), "progress": False, **TINY.training}
     stream = TINY.stream(load("digits"), tiny_experiment.BUDGET, 0)
 
-    def weights(method):
-        run = fit(lambda: mlp(stream, 8), stream, method, device="cpu", dtype=torch.float64, **budget)
-        return [p.numpy() for p in run.params.values()]
+    def run(method):
+        return fit(lambda: mlp(stream, 8), stream, method, device="cpu", dtype=torch.float64, **budget)
 
-    pairs = zip(weights(EWC((10.0,))), weights(Finetune()), strict=True)
-    expected = np.mean([((a - b) ** 2).mean() for a, b in pairs]) ** 0.5
+    found, plain = run(EWC((10.0,))), run(Finetune())
+    expected = np.mean([(p - plain.params[name]).square().mean() for name, p in found.params.items()]) ** 0.5
     assert twin["EWC"]["effect"] == pytest.approx(expected, rel=1e-3) and expected > 0
     assert twin["finetune"]["effect"] == 0
+    for name, alone in (("EWC", found), ("finetune", plain)):
+        assert twin[name]["accuracy"] == pytest.approx(alone.accuracy.mean(), abs=1e-8)
 
 
 def opened(root):

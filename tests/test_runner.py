@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tiny_experiment
 import torch
+from conftest import module
 from tqdm import tqdm
 
 from cl_lib import (
@@ -36,13 +37,13 @@ from cl_lib import (
     setups,
     store,
     streams,
-    twins,
     units,
 )
-from cl_lib.data import load
+from cl_lib.data import Split, load
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import EWC, Finetune
 from cl_lib.results import CorruptResult
+from cl_lib.tasks import Task
 
 TINY, BUDGET = tiny_experiment.TINY, tiny_experiment.BUDGET
 ONE_UNIT = 3  # seconds in which a process surely starts and finishes a unit
@@ -107,6 +108,13 @@ def test_the_strength_is_the_best_of_the_whole_search(reference):
     assert cached.strength("EWC") == tuple(strengths[scores.mean(1).argmax()])
     assert cached.strength("finetune") == ()
     assert cached.search("finetune")[0].shape == (0, 0)
+
+
+def test_the_strength_is_that_of_the_best_mean_over_the_search_seeds():
+    points, scores = ((1.0,), (2.0,), (3.0,), (4.0,)), [[0.9, 0.1], [0.8, 0.5], [0.6, 0.6], [0.2, 0.9]]
+    unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", points, (1000, 1001))
+    outcome = units.Outcome(np.reshape(scores, (8, 1, 1)), {}, {})
+    assert units.choose(TINY, "cpu", BUDGET, {unit: outcome})["EWC"] == (2.0,)
 
 
 def only_seed(seed):
@@ -682,8 +690,7 @@ def test_a_worker_with_other_code_is_refused(tmp_path):
 
 @pytest.mark.parametrize("address", ["head", "tcp://127.0.0.1:1"])
 def test_an_address_without_a_scheduler_is_refused_before_anything_is_trained(address, tmp_path):
-    dask = pytest.importorskip("dask")
-    pytest.importorskip("distributed")
+    dask, _ = module("dask"), module("distributed")
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(ValueError, match=f"scheduler is '{address}', where none answers .* tcp://head:8786"),
@@ -697,7 +704,7 @@ def test_a_finished_run_needs_no_scheduler():
 
 
 def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_path, monkeypatch):
-    dask = pytest.importorskip("dask")
+    dask = module("dask")
     from dask.distributed import LocalCluster
 
     written = []
@@ -724,7 +731,7 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_
 
 
 def test_a_unit_of_which_every_worker_dies_is_named():
-    distributed = pytest.importorskip("distributed")
+    distributed = module("distributed")
 
     class Lost:
         def result(self):
@@ -821,13 +828,6 @@ def test_an_experiment_is_declared_in_full(name):
     json.dumps(experiment.declaration("full"))
 
 
-def test_every_method_of_an_experiment_trains_as_its_twin():
-    experiment = replace(EXPERIMENTS["mas-inputs"], curve_every=5)
-    behaviour = twins.run_twin(experiment)
-    assert set(behaviour) == {c.name for c in experiment.contenders}
-    assert behaviour == twins.run_twin(experiment)
-
-
 def test_a_contender_may_be_trained_otherwise(tmp_path, monkeypatch):
     slower = declarations.Contender("slower", Finetune, training={"lr": 0.01})
     experiment = replace(TINY, contenders=(TINY.contender("finetune"), slower))
@@ -891,6 +891,16 @@ def test_mas_is_measured_on_the_inputs_that_its_name_says():
     for name, expected in named.items():
         method = EXPERIMENTS["mas-inputs"].contender(f"MAS ({name})").build(((1.0,),))
         assert images(method.inputs(task)) == images(expected)
+
+
+def test_mas_is_measured_on_no_more_images_than_are_declared():
+    n = declarations.N_IMPORTANCE
+    split = Split(torch.zeros(2 * n + 2, 1), torch.tensor([0, 3]).repeat_interleave(n + 1))
+    task = Task("large", train=split, validation=split, test=split, outputs=(0, 5))
+    for contender in EXPERIMENTS["mas-inputs"].contenders:
+        if "MAS" in contender.name:
+            found = len(contender.build(((1.0,),)).inputs(task))
+            assert found == (2 * n if contender.name == "MAS (both)" else n), contender.name
 
 
 def test_what_plain_training_is_compared_with_has_no_memory_units():
