@@ -184,6 +184,7 @@ def test_equal_values_have_an_interval_without_width(method):
 
 def test_reads_as_one_writes_it():
     assert str(metrics.Interval(0.91234, 0.9049, 0.9191, 5, "t", 0.95)) == "0.912 [0.905, 0.919]"
+    assert str(metrics.Interval(-1e-5, -2e-5, -0.0, 5, "t", 0.95)) == "0.000 [0.000, 0.000]"
 
 
 @pytest.mark.parametrize(

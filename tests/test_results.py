@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from cl_lib import freshness, results
+from cl_lib import freshness, provenance, results
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import CorruptResult
 
@@ -135,6 +135,8 @@ def test_provenance_says_what_was_run():
     ):
         assert part in line
     assert "waits for a GPU" in line and "Stale" not in line
+    more = {**MANIFEST["budget"], "n_train": 5000, "epochs": 3}
+    assert ", 3 passes over 5,000 training images a task, " in results.describe({**MANIFEST, "budget": more})
     full = results.describe({**MANIFEST, "profile": "full"})
     assert "waits for a GPU" not in full
     widths = {
@@ -146,6 +148,11 @@ def test_provenance_says_what_was_run():
     assert "validation data with one seed" in results.describe(one)
     no_choice = {"contenders": {"finetune": {"grid": [[]], "width": None}}, "methods": {}}
     assert "2 seeds; a processor" in results.describe(MANIFEST | no_choice)
+
+
+def test_the_peak_of_memory_is_in_mebibytes():
+    peak = provenance.record_of("cpu", 1)["peak_mib"]
+    assert 100 < peak < 100_000 if provenance.resource else peak is None
 
 
 @pytest.mark.parametrize(
