@@ -107,6 +107,7 @@ def test_the_key_depends_on_files_packages_and_python(key, tmp_path, monkeypatch
     (tmp_path / "lib").mkdir()
     code = tmp_path / "lib" / "a.py"
     code.write_text("1")
+    monkeypatch.delenv("CL_LIB_RESULTS", raising=False)
 
     def current(packages=("numpy",)):
         return key.execution_key(tmp_path / "book", ["../lib/**/*.py"], packages)
@@ -120,6 +121,11 @@ def test_the_key_depends_on_files_packages_and_python(key, tmp_path, monkeypatch
     keys.append(current())
     monkeypatch.setattr(key.platform, "python_version", lambda: "3.99.0")
     keys.append(current())
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path / "results"))
+    for content in ("1", "2"):
+        (tmp_path / "results" / "tiny").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / "tiny" / "manifest.json").write_text(content)
+        keys.append(current())
     assert len(set(keys)) == len(keys)
 
 

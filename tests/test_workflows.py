@@ -106,6 +106,12 @@ def test_permissions_are_minimal(path):
 # What they do
 
 
+def test_only_what_is_merged_is_tagged_and_published():
+    jobs = load(ROOT / ".github" / "workflows" / "publish.yml")["jobs"]
+    for name in ("tag", "deploy"):
+        assert jobs[name]["if"] == "github.ref == 'refs/heads/main'"
+
+
 def test_the_site_is_checked_before_it_is_published():
     jobs = load(ROOT / ".github" / "workflows" / "publish.yml")["jobs"]
     build = [step.get("run") or step["uses"].split("@")[0] for step in jobs["build"]["steps"]]

@@ -18,6 +18,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
+import site
 import subprocess
 import sys
 
@@ -59,6 +60,7 @@ try:
         os.replace(part, FOLDER)
     if not installed:
         run(sys.executable, "-m", "pip", "install", "-q", FOLDER)
+        site.addsitedir(site.getusersitepackages())  # may be new
 except OSError as error:
     raise RuntimeError(
         f"{{error}}\\nIs there internet access, is git installed, is there a "

@@ -18,11 +18,16 @@ KEPT_CACHES = 3
 
 
 def execution_key(folder, patterns, packages):
-    """Return a short hash of the files that match ``patterns``, of ``packages`` and of Python."""
+    """Return a short hash of the files that match ``patterns``, of ``packages`` and of Python.
+
+    Results that lie elsewhere, where ``CL_LIB_RESULTS`` points, are in it too.
+    """
     digest = hashlib.sha256()
     lines = [f"python {platform.python_version()}", *(f"{p} {_version(p)}" for p in packages)]
     digest.update("\n".join(lines).encode())
     names = {n for p in patterns for n in glob.glob(p, root_dir=folder, recursive=True)}
+    if results := os.environ.get("CL_LIB_RESULTS"):
+        names |= set(glob.glob(f"{Path(results).expanduser().absolute()}/**/manifest.json", recursive=True))
     for name in sorted(names):
         content = hashlib.sha256(Path(folder, name).read_bytes()).hexdigest()
         digest.update(f"\n{Path(name).as_posix()} {content}".encode())

@@ -71,8 +71,9 @@ def lines(
 
 def _log_axis(ax, x) -> None:
     ax.set_xscale("log")
-    if len(x) <= 8:
-        ax.set_xticks(x)
+    powers = np.floor(np.log10(x.max())) - np.ceil(np.log10(x.min())) + 1
+    if len(x) <= 8 or powers < 2:  # too few powers of ten to read the axis by
+        ax.set_xticks(x[np.unique(np.linspace(0, len(x) - 1, min(len(x), 8)).round().astype(int))])
         ax.minorticks_off()
     ax.xaxis.set_minor_formatter(lambda value, place: "")
     ax.xaxis.set_major_formatter(lambda value, place: _plain(value))
@@ -82,7 +83,8 @@ def _plain(value: float) -> str:
     """Write 0.01, 100, 10⁶ in the page's font; typeset mathematics would bring its own."""
     if 1e-3 <= value < 1e5:
         return f"{value:g}"
-    factor, exponent = f"{value:.0e}".split("e")
+    factor, exponent = f"{value:.2e}".split("e")
+    factor = f"{float(factor):g}"
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"10{raised}" if factor == "1" else f"{factor}·10{raised}"
 
@@ -112,7 +114,7 @@ def _name_lines(ax, x, means: Mapping, looks: list[Series]) -> None:
         measured = np.flatnonzero(np.isfinite(mean))
         if not measured.size:
             raise ValueError(f"{label!r} is NaN everywhere: there is nothing to draw.")
-        ends.append((x[measured[-1]], mean[measured[-1]]))
+        ends.append((x[measured[-1]], np.clip(mean[measured[-1]], *sorted(ax.get_ylim()))))
     ax.figure.draw_without_rendering()  # only a finished layout knows how far apart the ends are
     heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
     heights = _spread(heights, 1.4 * FONT * ax.figure.dpi / 72 / ax.bbox.height)

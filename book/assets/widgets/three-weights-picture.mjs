@@ -58,6 +58,7 @@ html[data-theme="dark"] .tw { --a: #56b4e9; --b: #f0803c; --both: #2cc295; --kno
 .tw-note span { white-space: nowrap; }
 .tw-note p { margin: 0 0 .4rem; }
 @media (forced-colors: active) {
+  .tw { --paper: Canvas; }
   .tw-bar { border: 1px solid; }
   .tw .tw-bar i { forced-color-adjust: none; background: CanvasText; }
   .tw-b .tw-bar i { background: repeating-linear-gradient(-45deg, CanvasText 0 5px, Canvas 5px 7px); }
