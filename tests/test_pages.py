@@ -170,6 +170,9 @@ def test_a_page_has_one_title_and_a_language(built_book, page):
     assert soup.html["lang"] == "en"
     for name in ("og:title", "og:description"):
         assert soup.find("meta", property=name)["content"]
+    address = soup.find("link", rel="canonical")["href"]
+    assert re.fullmatch(rf"https://[^/]+\.github\.io(/[^/]+)?/{page}\.html", address)
+    assert soup.find("meta", property="og:url")["content"] == address
 
 
 def test_mathjax_is_served_without_its_unused_parts(built_book):

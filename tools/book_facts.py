@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,10 @@ from browsers import BROWSERS, first_installed
 from PIL import Image
 from plain_markdown import PARSER, directives
 from pybtex.database import parse_file
+
+sys.path.append(str(Path(__file__).parents[1] / "book" / "_ext"))
+
+from launch_notebooks import site_address  # noqa: E402
 
 NO_BROWSER = (
     "{0} changed, and no Chromium was found to draw its picture {1}: install chromium and "
@@ -26,13 +31,6 @@ def toc_chapters(toc):
             for entry in (chapter, *chapter.get("sections", [])):
                 pages[entry["file"].removesuffix(".md")] = number if part.get("numbered") else None
     return pages
-
-
-def site_address(repository):
-    """Return the address of the site that GitHub Pages serves for a repository."""
-    owner, name = repository.rstrip("/").removesuffix(".git").rsplit("/", 2)[-2:]
-    host = f"https://{owner.lower()}.github.io"
-    return host if f"{owner}.github.io".lower() == name.lower() else f"{host}/{name}"
 
 
 def author_and_year(entry):

@@ -1,4 +1,6 @@
-"""Puts a rocket on each page that can be run: Colab and Binder open its notebook in ``notebooks/``.
+"""Puts a rocket on each page that can be run, and the site's address into all pages' metadata.
+
+Colab and Binder open the page's notebook in ``notebooks/``.
 
 The theme's own buttons would open the page's ``.md``, which Colab cannot read. The repository is the
 one in the configuration; in GitHub Actions it is the one that builds, so that a fork opens its own.
@@ -23,6 +25,13 @@ def repository(configured, environ):
     return f"{environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else configured
 
 
+def site_address(repository_url):
+    """Return the address of the site that GitHub Pages serves for a repository."""
+    owner, name = repository_url.rstrip("/").removesuffix(".git").rsplit("/", 2)[-2:]
+    host = f"https://{owner.lower()}.github.io"
+    return host if f"{owner}.github.io".lower() == name.lower() else f"{host}/{name}"
+
+
 def launch_addresses(repository_url, branch, page):
     """Return {service: address} that opens the notebook of a page."""
     owner_and_name = "/".join(repository_url.rstrip("/").removesuffix(".git").split("/")[-2:])
@@ -41,6 +50,8 @@ def _link(text, tooltip, icon, url):
 def _choose_repository(app, config):
     options = config.html_theme_options
     options["repository_url"] = repository(options.get("repository_url", ""), os.environ)
+    if options["repository_url"]:  # for search engines, and for who shows what is linked to
+        config.html_baseurl = config.ogp_site_url = f"{site_address(options['repository_url'])}/"
 
 
 def _copy_notebooks(app):
