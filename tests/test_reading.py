@@ -59,6 +59,21 @@ def test_what_opens_and_closes_says_what_it_opens(browser, built_book, name):
         assert folded > 5 if name == "ewc.html" else not folded
 
 
+def test_figures_are_printed_in_black_whatever_the_theme(browser, built_book):
+    with browser.new_context() as context:
+        page = shown(context.new_page(), built_book / "forgetting.html")
+        page.evaluate("() => document.documentElement.dataset.theme = 'dark'")
+        page.emulate_media(media="print")
+        for part in (
+            "figure.cl-figure",
+            "figure.cl-figure svg",
+            "figure.cl-figure figcaption",
+            "[data-widget]",
+        ):
+            colour = page.locator(part).first.evaluate("(element) => getComputedStyle(element).color")
+            assert colour == "rgb(0, 0, 0)", part
+
+
 def test_formulas_within_the_text_are_no_stops_of_the_tab_key(browser, built_book):
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
         page, stops = shown(context.new_page(), built_book / "ewc.html"), []
