@@ -171,11 +171,12 @@ def check_outputs(model, params, x, y, outputs) -> None:
         )
     check_no_mixing(model, params, x)
     n_outputs = logits.shape[-1]
-    first, stop = outputs if is_pair(outputs) else (0, n_outputs)
-    if not (outputs is None or is_pair(outputs)) or not 0 <= first < stop <= n_outputs:
+    outputs = (0, n_outputs) if outputs is None else outputs
+    if not is_pair(outputs) or not 0 <= outputs[0] < outputs[1] <= n_outputs:
         raise ValueError(
             f"outputs is {outputs}, but must be (first, stop) within the model's {n_outputs} outputs."
         )
+    first, stop = outputs
     if y is None or y.is_floating_point():
         return
     low, high = int(y.min()), int(y.max())

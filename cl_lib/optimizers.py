@@ -13,7 +13,6 @@ class Optimizer:
     """SGD with momentum, or Adam, by PyTorch's functional kernels, elementwise over all replicas."""
 
     def __init__(self, params: Params, settings: Settings):
-        """For the weights ``params`` (R, ...), which it changes in place."""
         self.names, self.params = list(params), list(params.values())
         self.settings = settings
         self.velocity = [torch.zeros_like(p) for p in self.params]

@@ -52,7 +52,8 @@ class Population:
             name: (p[0] if self.size == 1 else p).detach().requires_grad_(stacked[name].requires_grad)
             for name, p in self.params.items()
         }
-        self._one_by_one = convolves_on_cpu(networks[0])
+        # A single network goes without vmap: it may do what vmap cannot.
+        self._one_by_one = self.size == 1 or convolves_on_cpu(networks[0])
 
     @property
     def trained(self) -> list[str]:
@@ -104,8 +105,6 @@ class Population:
     def logits_of(self, params: Params, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` of other weights ``(R, ...)`` in evaluation mode, without gradient."""
         with torch.no_grad(), evaluation_mode(self.network):
-            if self.size == 1:  # also what vmap cannot do
-                return one_by_one(self._call, params, x)
             return self._of_all(params, x)
 
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -119,8 +118,6 @@ class Population:
     def logits_on_shared(self, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
         with torch.no_grad():
-            if self.size == 1:
-                return functional_call(self.network, self.leaves, (x,))[None]
             return self._of_all(self.params, x, shared=True)
 
     def gradient(self, loss: Tensor) -> Params:

@@ -25,21 +25,26 @@ def repository(configured, environ):
     return f"{environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else configured
 
 
+def owner_and_name(repository_url):
+    """Return by what GitHub knows a repository."""
+    return repository_url.rstrip("/").removesuffix(".git").split("/")[-2:]
+
+
 def site_address(repository_url):
     """Return the address of the site that GitHub Pages serves for a repository."""
-    owner, name = repository_url.rstrip("/").removesuffix(".git").rsplit("/", 2)[-2:]
+    owner, name = owner_and_name(repository_url)
     host = f"https://{owner.lower()}.github.io"
     return host if f"{owner}.github.io".lower() == name.lower() else f"{host}/{name}"
 
 
 def launch_addresses(repository_url, branch, page):
     """Return {service: address} that opens the notebook of a page."""
-    owner_and_name = "/".join(repository_url.rstrip("/").removesuffix(".git").split("/")[-2:])
+    path = "/".join(owner_and_name(repository_url))
     file = f"{FOLDER}/{page}.ipynb"
     opened = quote(f"lab/tree/{file}", safe="")
     return {
-        "Colab": f"https://colab.research.google.com/github/{owner_and_name}/blob/{branch}/{file}",
-        "Binder": f"https://mybinder.org/v2/gh/{owner_and_name}/{branch}?urlpath={opened}",
+        "Colab": f"https://colab.research.google.com/github/{path}/blob/{branch}/{file}",
+        "Binder": f"https://mybinder.org/v2/gh/{path}/{branch}?urlpath={opened}",
     }
 
 
