@@ -79,12 +79,16 @@ def all_methods(
 
 
 def wide_methods() -> tuple[Contender, ...]:
-    """Fine-tuning and the penalties of which papers report permuted MNIST with a wide network."""
+    """Fine-tuning and the penalties of which papers report permuted MNIST with a wide network.
+
+    SI also from larger initial weights, which help it where it is trained as its authors did.
+    """
     return (
         Contender("finetune", Finetune),
         Contender("EWC", ewc, powers(3, 10, 30, 100), twin=(10.0,)),
         Contender("online EWC", partial(ewc, anchors="latest"), powers(10, 30, 100)),
         Contender("SI", SI, powers(1, 3, 10)),
+        Contender("SI, Glorot", SI, powers(1, 3, 10, 30), network=glorot_mlp),
         Contender("MAS", mas, powers(0.003, 0.01, 0.03)),
     )
 

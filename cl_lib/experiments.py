@@ -122,9 +122,7 @@ def _disjoint(
     )
 
 
-def _selfless(
-    name: str, title: str, width: int, contenders: tuple[Contender, ...], search_seeds: int = 3
-) -> Experiment:
+def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
     cpu = Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12)
     return Experiment(
         name=name,
@@ -134,7 +132,7 @@ def _selfless(
         network=mlp,
         contenders=contenders,
         budgets=_budgets(
-            Budget(10, search_seeds, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
+            Budget(10, 5, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
             cpu,
         ),
         training=_AUTHORS,
@@ -233,7 +231,7 @@ EXPERIMENTS = {
             memory_methods((0.01, 0.03, 0.1, 0.3), (10, 1e2, 1e3, 1e4, 1e5, 1e6)),
             n_train=10_000,
         ),
-        _selfless("selfless-64", "Room for later tasks", 64, selfless_methods(), search_seeds=4),
+        _selfless("selfless-64", "Room for later tasks", 64, selfless_methods()),
         _selfless("selfless-128", "Room for later tasks", 128, selfless_methods()),
         _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
