@@ -9,10 +9,11 @@ Importing sets nothing globally. A figure of your own gets the look inside ``wit
 One unit of the layout is one pixel of a figure shown at full width.
 """
 
-from cl_lib.plots.charts import accuracy_matrix, bars, beside, landscape
+from cl_lib.plots.charts import accuracy_matrix, landscape
 from cl_lib.plots.curves import lines
 from cl_lib.plots.look import COLOURS, SERIES, Series, style
 from cl_lib.plots.page import show
+from cl_lib.plots.rows import bars, beside
 
 __all__ = [
     "COLOURS",

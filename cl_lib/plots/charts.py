@@ -1,13 +1,15 @@
-"""Accuracy matrices, rows of means, and losses over a plane."""
+"""Accuracy matrices, and losses over a plane."""
+
+from functools import partial
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from cl_lib.plots.look import (
     COLOURS,
     FONT,
+    NARROW,
     WIDTH,
     Series,
     axes_for,
@@ -16,9 +18,8 @@ from cl_lib.plots.look import (
     looks_of,
     require,
     style,
-    upright,
-    write_above,
 )
+from cl_lib.plots.narrow import alone, legend_below, when_narrow
 
 
 @style()
@@ -58,6 +59,7 @@ def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
     ax.pcolormesh(fill, edgecolors="white", linewidth=2)
     for i, j in np.argwhere(np.isfinite(means)):
         _write_cell(ax, j + 0.5, i + 0.5, 100 * means[i, j], 100 * (means - lows)[i, j])
+    when_narrow(ax, partial(_shrink_cells, ax, list(ax.texts), names))
     for k in range(n):
         ax.add_patch(mpl.patches.Rectangle((k, k), 1, 1, fill=False, linewidth=1.5, clip_on=False))
     middles = np.arange(n) + 0.5
@@ -79,97 +81,16 @@ def _write_cell(ax, x: float, y: float, mean: float, half: float) -> None:
         ax.text(x, y + 0.26, f"±{half:.1f}", ha="center", va="center", fontsize=FONT - 3)
 
 
-@style()
-def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, ax=None) -> Figure:
-    """One row a label: the mean as a dot in its 95 % interval, the replicas as points below it.
-
-    Parameters
-    ----------
-    series : dict
-        ``{label: values}``: an array of shape (replicas,) or an ``Interval``; drawn top to bottom.
-    xlabel : str
-    references : dict, optional
-        ``{name: x}``: upright lines to compare with, such as chance or a paper's number.
-    digits : int
-        Decimals of the mean and half width written beside each row.
-    xlim, styles, ax : optional
-        As in :func:`lines`.
-
-    Raises
-    ------
-    ValueError
-        If a series is not one number for each replica, or has none.
-    """
-    looks = looks_of(given(series), styles)
-    ax = axes_for(ax, WIDTH, 36 * len(series) + (90 if references else 66))
-    for row, ((label, values), look) in enumerate(zip(series.items(), looks, strict=True)):
-        if not hasattr(values, "low"):
-            values = np.asarray(values, dtype=float)
-            require(values.ndim == 1, label, values, "(replicas,)")
-            below = np.full(len(values), row + 0.32)
-            ax.plot(values, below, "o", color=look.colour, alpha=0.5, markersize=4, mew=0)
-            values = values[:, None]
-        mean, low, high = band_of(values, label, 1)[:, 0]
-        ax.barh(row, high - low, left=low, height=0.26, color=look.colour, alpha=0.4)
-        ax.plot(mean, row, look.marker, color=look.colour, markersize=8)
-        number = f"{mean:.{digits}f}"
-        if np.isfinite(low):
-            number += f" ± {(high - low) / 2:.{digits}f}"
-        ax.text(1.02, row, number, transform=ax.get_yaxis_transform(), va="center")
-    for name, x in (references or {}).items():
-        upright(ax, x)
-        write_above(ax, x, name)
-    ax.set_yticks(range(len(series)), list(series))
-    ax.set(xlabel=xlabel, xlim=xlim, ylim=(len(series) - 0.5, -0.5))
-    ax.locator_params(axis="x", nbins=6)  # on a phone more would touch
-    ax.spines["left"].set_visible(False)
-    ax.grid(visible=False, axis="y")
-    return ax.figure
-
-
-@style()
-def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
-    """Our numbers beside published ones: one row each, ours as a dot in its interval, the other upright.
-
-    Parameters
-    ----------
-    groups : dict
-        ``{title: {label: (published, Interval, verdict)}}``, drawn top to bottom.
-    verdicts : dict
-        ``{verdict: look}``: the key of ``SERIES`` that each verdict looks like, in the legend's order.
-    xlabel : str
-    xlim : (float, float), optional
-
-    Raises
-    ------
-    ValueError
-        For a verdict without a look.
-    """
-    looks = dict(zip(verdicts, looks_of(verdicts, verdicts), strict=True))
-    n_rows = sum(len(rows) + 1 for rows in given(groups).values())
-    ax = axes_for(None, WIDTH, 24 * n_rows + 90)
-    at, labels = 0, {}
-    for title, rows in groups.items():
-        ax.text(0.005, at, title, transform=ax.get_yaxis_transform(), va="center", weight="bold")
-        for row, (label, (published, ours, verdict)) in enumerate(rows.items(), at + 1):
-            if verdict not in looks:
-                raise ValueError(f"{label!r} has the verdict {verdict!r}, but verdicts has {list(looks)}.")
-            look, labels[row] = looks[verdict], label
-            ax.barh(row, ours.high - ours.low, left=ours.low, height=0.4, color=look.colour, alpha=0.4)
-            ax.plot([published] * 2, [row - 0.36, row + 0.36], color="black", linewidth=2.5)
-            ax.plot(ours.mean, row, look.marker, color=look.colour)
-        at += len(rows) + 1
-    ax.set_yticks(list(labels), list(labels.values()))
-    ax.set(xlabel=xlabel, xlim=xlim, ylim=(at - 0.4, -0.7))
-    ax.spines["left"].set_visible(False)
-    ax.grid(visible=False, axis="y")
-    ax.tick_params(labeltop=True)
-    entries = [Line2D([], [], color=v.colour, marker=v.marker, linestyle="") for v in looks.values()]
-    entries.append(Line2D([], [], marker="|", linestyle="", markersize=12, mec="black", mew=2.5))
-    ax.figure.legend(
-        entries, [*looks, "published"], loc="outside upper left", ncols=len(entries), handletextpad=0.2
-    )
-    return ax.figure
+def _shrink_cells(ax, numbers, names) -> None:
+    """Let the numbers shrink with their cells; the title says which of the short names are whose."""
+    names = [name.removeprefix("task ") for name in names]
+    ax.set_yticks(ax.get_yticks(), names)
+    longest = max(map(len, names)) * FONT / 2
+    cell = (NARROW - longest) / len(names)
+    ax.set_xticks(ax.get_xticks(), names, rotation=90 if longest > cell else 0)
+    ax.set_title("accuracy in % after a task (row) on a task (column)", pad=14)
+    for number in numbers:
+        number.set_fontsize(number.get_fontsize() * min(1, cell / 36))
 
 
 @style()
@@ -231,7 +152,16 @@ def landscape(
     for label, point in (points or {}).items():
         _draw_point(ax, label, point)
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, handlelength=2.6)
+    when_narrow(ax, partial(_name_below, ax))
     return ax.figure
+
+
+def _name_below(ax) -> None:
+    """Move the legend below the plane, which keeps its shape."""
+    if alone(ax):
+        shape = np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim())
+        ax.figure.set_figheight(((NARROW - 50) * shape + 70) / 72)
+    legend_below(ax, *ax.get_legend_handles_labels())
 
 
 def _heights(label: str, loss, x, y) -> np.ndarray:

@@ -1,13 +1,16 @@
 """Lines over steps, tasks, widths or strengths, each named at its end."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from scipy.optimize import isotonic_regression
 
 from cl_lib.plots.look import (
     FONT,
+    NARROW,
     WIDTH,
     Series,
     axes_for,
@@ -18,6 +21,7 @@ from cl_lib.plots.look import (
     upright,
     write_above,
 )
+from cl_lib.plots.narrow import legend_below, when_narrow
 
 
 @style()
@@ -55,31 +59,46 @@ def lines(
         raise ValueError(f"log_x needs positive x, but x goes down to {x.min():g}: leave that out.")
     looks = looks_of(bands, styles)
     ax = axes_for(ax, WIDTH, 0.52 * WIDTH)
+    drawn = []
     for k, ((mean, low, high), look) in enumerate(zip(bands.values(), looks, strict=True)):
         ax.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
         every = None if len(x) <= 12 else (0.03 * k, 0.2)
-        ax.plot(x, mean, ls=look.linestyle, color=look.colour, marker=look.marker, markevery=every)
+        dash = dict(ls=look.linestyle, color=look.colour, marker=look.marker, markevery=every)
+        drawn += ax.plot(x, mean, **dash)
     if log_x:
-        _log_axis(ax, x)
+        _log_axis(ax, x, most=8)
+        when_narrow(ax, partial(_log_axis, ax, x, most=5))
+    else:
+        when_narrow(ax, partial(_fewer_ticks, ax))
     ax.set(xlabel=xlabel, ylim=ylim)
     ax.set_title(ylabel, pad=10 if boundaries is None else 30)
     if boundaries is not None:
         _mark_tasks(ax, x, boundaries)
-    _name_lines(ax, x, {label: band[0] for label, band in bands.items()}, looks)
+    means = {label: band[0] for label, band in bands.items()}
+    names = _name_lines(ax, x, means, looks)
+    when_narrow(ax, partial(_name_again, ax, x, means, looks, drawn, names))
     return ax.figure
 
 
-def _log_axis(ax, x) -> None:
+def _fewer_ticks(ax) -> None:
+    locator = ax.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):  # ticks that somebody placed, with words of their own, stay
+        locator.set_params(nbins=5)
+
+
+def _log_axis(ax, x, most: int) -> None:
+    """Powers of ten, or the x themselves where they are few: of these at most so many, evenly spread."""
     ax.set_xscale("log")
     powers = np.floor(np.log10(x.max())) - np.ceil(np.log10(x.min())) + 1
     if len(x) <= 8 or powers < 2:  # too few powers of ten to read the axis by
-        ax.set_xticks(x[np.unique(np.linspace(0, len(x) - 1, min(len(x), 8)).round().astype(int))])
+        even = np.geomspace(x.min(), x.max(), most)
+        ax.set_xticks(np.unique([x[np.argmin(abs(np.log(x / place)))] for place in even]))
         ax.minorticks_off()
-    ax.xaxis.set_minor_formatter(lambda value, place: "")
-    ax.xaxis.set_major_formatter(lambda value, place: _plain(value))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(_plain)
 
 
-def _plain(value: float) -> str:
+def _plain(value: float, place=None) -> str:
     """Write 0.01, 100, 10⁶ in the page's font; typeset mathematics would bring its own."""
     if 1e-3 <= value < 1e5:
         return f"{value:g}"
@@ -107,7 +126,7 @@ def _mark_tasks(ax, x, boundaries) -> None:
         upright(ax, end)
 
 
-def _name_lines(ax, x, means: Mapping, looks: list[Series]) -> None:
+def _name_lines(ax, x, means: Mapping, looks: list[Series]) -> list:
     """Each label beside the end of its line, moved just far enough to keep clear of the others."""
     ends = []
     for label, mean in means.items():
@@ -119,9 +138,23 @@ def _name_lines(ax, x, means: Mapping, looks: list[Series]) -> None:
     heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
     heights = _spread(heights, 1.4 * FONT * ax.figure.dpi / 72 / ax.bbox.height)
     place = dict(textcoords="axes fraction", va="center", annotation_clip=False)
+    names = []
     for label, end, height, look in zip(means, ends, heights, looks, strict=True):
         leader = dict(arrowstyle="-", color=look.colour, alpha=0.5, relpos=(0, 0.5), shrinkA=1)
-        ax.annotate(label, end, (1.03, height), color=look.colour, arrowprops=leader, **place)
+        place |= dict(xytext=(1.03, height), color=look.colour, arrowprops=leader)
+        names.append(ax.annotate(label, end, **place))
+    return names
+
+
+def _name_again(ax, x, means: Mapping, looks: list[Series], drawn, names) -> None:
+    """Name the lines at their ends, or in a legend where that would take the width from them."""
+    longest = max(name.get_window_extent().width for name in names)
+    for name in names:
+        name.remove()
+    if longest < 0.25 * NARROW:
+        _name_lines(ax, x, means, looks)
+    else:
+        legend_below(ax, drawn, list(means))
 
 
 def _spread(heights, gap: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from cl_lib.metrics import Interval, interval
 
 WIDTH = 640
+NARROW = 340  # the column of a phone
 FONT = 12
 
 

@@ -9,12 +9,16 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from cl_lib.plots.narrow import narrowed
+
 # A coloured word is this much colour, the rest text colour: 4.5:1 on a light and on a dark page.
 INK = 0.65
 
 
 def show(fig: Figure, *, alt: str, caption: str | None = None, name: str | None = None):
     """Put a figure on the page as inline SVG that follows the page's colours and font.
+
+    A figure of more than 480 pixels is drawn a second time for phones, which the book shows there instead.
 
     Parameters
     ----------
@@ -41,9 +45,13 @@ def show(fig: Figure, *, alt: str, caption: str | None = None, name: str | None 
     from matplotlib import pyplot
 
     _check_words(fig, alt, caption, name)
-    svg = _themed_svg(fig, alt.strip())
+    narrow = narrowed(fig) if fig.get_figwidth() * 72 > 480 else None
+    kind, svg = "cl-figure", _themed_svg(fig, alt.strip())
     pyplot.close(fig)
-    kind = "cl-figure cl-wide" if fig.get_figwidth() * 72 > 480 else "cl-figure"
+    if narrow:
+        kind += " cl-wide"
+        svg += _themed_svg(narrow, alt.strip(), hidden=True)
+        pyplot.close(narrow)
     identity = f' id="{name}"' if name else ""
     paper = "--cl-paper: var(--pst-color-background, var(--jp-layout-color0, transparent))"
     page = f'<figure class="{kind}"{identity} style="margin: 1em 0; {paper}">\n{svg}'
@@ -75,7 +83,7 @@ def _emphasis(text: str) -> str:
     return text
 
 
-def _themed_svg(fig: Figure, alt: str) -> str:
+def _themed_svg(fig: Figure, alt: str, *, hidden: bool = False) -> str:
     """Draw the figure as SVG in the page's text colour, background and font."""
     for patch in (fig.patch, *(ax.patch for ax in fig.axes)):
         *colour, alpha = patch.get_facecolor()
@@ -99,8 +107,8 @@ def _themed_svg(fig: Figure, alt: str) -> str:
         "aria-label": alt,
         "fill": "currentColor",
         "stroke-linejoin": "round",
-        "style": f"display: block; width: 100%; max-width: {box.split()[2]}px; height: auto; "
-        "overflow: visible",
+        "style": f"display: {'none' if hidden else 'block'}; width: 100%; "
+        f"max-width: {box.split()[2]}px; height: auto; overflow: visible",
     }
     return _own_ids(ElementTree.tostring(root, encoding="unicode"))
 
@@ -121,10 +129,8 @@ def _adapt(element) -> None:
         page = {"#000000": "currentColor", "#ffffff": "var(--cl-paper)"}
         if key in rules:
             rules[key] = page.get(rules[key], rules[key])
-    if "font-size" in rules:
-        rules["font-size"] = f"calc({rules['font-size']} * var(--cl-text, 1))"
-        if rules.get("fill", "").startswith("#"):
-            rules["fill"] += f"; fill: color-mix(in srgb, {rules['fill']} {INK:.0%}, currentColor)"
+    if "font-size" in rules and rules.get("fill", "").startswith("#"):
+        rules["fill"] += f"; fill: color-mix(in srgb, {rules['fill']} {INK:.0%}, currentColor)"
     if rules:
         element.set("style", "; ".join(f"{key}: {value}" for key, value in rules.items()))
 
