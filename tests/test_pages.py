@@ -7,6 +7,7 @@ import statistics
 import threading
 
 import check_site
+import matplotlib.image as mpimg
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -173,6 +174,10 @@ def test_a_page_has_one_title_and_a_language(built_book, page):
     address = soup.find("link", rel="canonical")["href"]
     assert re.fullmatch(rf"https://[^/]+\.github\.io(/[^/]+)?/{page}\.html", address)
     assert soup.find("meta", property="og:url")["content"] == address
+    card = soup.find("meta", property="og:image")["content"].removeprefix(
+        address.removesuffix(f"{page}.html")
+    )
+    assert mpimg.imread(built_book / card).shape[:2] == (600, 1146)
 
 
 def test_mathjax_is_served_without_its_unused_parts(built_book):
