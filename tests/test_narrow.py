@@ -161,11 +161,15 @@ def test_showing_changes_nothing_in_the_figure():
 
 
 def test_what_is_changed_in_a_chart_is_in_both_drawings():
-    fig = lines()
-    fig.axes[0].set_xticks([16, 1024], ["few", "many"])
-    fig.axes[0].set_title("another title", loc="left")
+    for fig in (lines(), lines(log_x=True)):
+        fig.axes[0].set_xticks([16, 1024], ["few", "many"])
+        fig.axes[0].set_title("another title", loc="left")
+        for svg in drawings(fig)[1]:
+            assert {"few", "many", "another title"} <= words(svg)
+    fig = bars()
+    fig.axes[0].set_yticks([0, 1, 2], ["first", "second", "third"])
     for svg in drawings(fig)[1]:
-        assert {"few", "many", "another title"} <= words(svg)
+        assert {"first", "second", "third"} <= words(svg)
 
 
 def test_long_names_move_into_a_legend_and_short_ones_stay_at_their_lines():
@@ -198,6 +202,25 @@ def test_two_panels_stand_one_under_the_other_and_four_in_two_columns():
         assert [ax.get_title(loc="left") for ax in narrow.axes] == [f"panel {k}" for k in range(n)]
         shapes = [f.axes[0].bbox.width / f.axes[0].bbox.height for f in (fig, narrow)]
         assert shapes[1] == pytest.approx(shapes[0], rel=0.2)
+
+
+def test_panels_that_shared_the_numbers_of_one_axis_have_them_each():
+    with plots.style():
+        fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
+    axes[0].set_ylim(0, 7)
+    shown = [ax.yaxis.get_major_ticks()[0].label1.get_visible() for ax in narrowed(fig).axes]
+    assert shown == [True, True]
+    assert not axes[1].yaxis.get_major_ticks()[0].label1.get_visible()
+
+
+def test_a_panel_over_two_columns_stays_where_it_is():
+    with plots.style():
+        fig = plt.figure(figsize=(9, 3))
+    grid = fig.add_gridspec(2, 2)
+    for place in (grid[0, :], grid[1, 0], grid[1, 1]):
+        fig.add_subplot(place)
+    spots = [ax.get_subplotspec() for ax in narrowed(fig).axes]
+    assert [(s.rowspan.stop, s.colspan.stop) for s in spots] == [(1, 2), (2, 1), (2, 2)]
 
 
 def test_charts_in_own_axes_keep_the_height_of_the_figure():

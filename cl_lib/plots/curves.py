@@ -66,8 +66,7 @@ def lines(
         dash = dict(ls=look.linestyle, color=look.colour, marker=look.marker, markevery=every)
         drawn += ax.plot(x, mean, **dash)
     if log_x:
-        _log_axis(ax, x, most=8)
-        when_narrow(ax, partial(_log_axis, ax, x, most=5))
+        _log_axis(ax, x)
     else:
         when_narrow(ax, partial(_fewer_ticks, ax))
     ax.set(xlabel=xlabel, ylim=ylim)
@@ -86,16 +85,25 @@ def _fewer_ticks(ax) -> None:
         locator.set_params(nbins=5)
 
 
-def _log_axis(ax, x, most: int) -> None:
-    """Powers of ten, or the x themselves where they are few: of these at most so many, evenly spread."""
+def _log_axis(ax, x) -> None:
     ax.set_xscale("log")
     powers = np.floor(np.log10(x.max())) - np.ceil(np.log10(x.min())) + 1
     if len(x) <= 8 or powers < 2:  # too few powers of ten to read the axis by
-        even = np.geomspace(x.min(), x.max(), most)
-        ax.set_xticks(np.unique([x[np.argmin(abs(np.log(x / place)))] for place in even]))
+        ax.set_xticks(_even(x, 8))
         ax.minorticks_off()
+        when_narrow(ax, partial(_fewer_of, ax, x))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(_plain)
+
+
+def _even(x, most: int) -> np.ndarray:
+    """At most so many of the x, spread evenly over a logarithmic axis, the first and the last among them."""
+    return np.unique([x[np.argmin(abs(np.log(x / at)))] for at in np.geomspace(x.min(), x.max(), most)])
+
+
+def _fewer_of(ax, x) -> None:
+    if np.array_equal(ax.get_xticks(), _even(x, 8)):  # those that somebody placed since then stay
+        ax.set_xticks(_even(x, 5))
 
 
 def _plain(value: float, place=None) -> str:

@@ -43,10 +43,9 @@ def narrowed(fig: Figure) -> Figure | None:
         return None
     _stack(copy)
     copy.set_figwidth(NARROW / 72)
-    if len(copy.axes) > 1 and copy.get_layout_engine():
-        copy.get_layout_engine().set(
-            h_pad=8 / 72
-        )  # what is written below a panel is not the next one's title
+    engine = copy.get_layout_engine()
+    if engine and len(copy.axes) > 1:
+        engine.set(h_pad=8 / 72)  # what is written below one panel shall not look like the title of the next
     for change in getattr(copy, "cl_when_narrow", ()):
         change()
     return copy
@@ -60,7 +59,7 @@ def _stack(fig: Figure) -> None:
         return
     [grid] = grids
     n_rows, n_columns = grid.get_geometry()
-    if n_columns == 1:
+    if n_columns == 1 or any(place.num1 != place.num2 for place in places):
         return
     columns = n_columns // 2
     rows = n_rows * -(-n_columns // columns)
@@ -68,5 +67,7 @@ def _stack(fig: Figure) -> None:
     for ax, place in zip(fig.axes, places, strict=True):
         at = place.num1
         ax.set_subplotspec(stacked[at // columns, at % columns])
+        if at % columns == 0 and len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
+            ax.tick_params(labelleft=True)  # which the panel to the left had for both
     wider = (NARROW / columns) / (fig.get_figwidth() * 72 / n_columns)
     fig.set_figheight(fig.get_figheight() * rows / n_rows * wider)

@@ -67,8 +67,15 @@ def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, a
     ax.locator_params(axis="x", nbins=6)  # in the narrow drawing more would touch
     ax.spines["left"].set_visible(False)
     ax.grid(visible=False, axis="y")
-    when_narrow(ax, partial(_name_above, ax, list(series), numbers, around))
+    when_narrow(ax, partial(_name_above, ax, numbers, around))
     return ax.figure
+
+
+def _lead_rows(ax, above: float) -> None:
+    """Write each row's name above it instead of beside it, so that the row has the whole width."""
+    for row, name in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
+        _lead(ax, row - above, name.get_text())
+    ax.set_yticks([])
 
 
 def _lead(ax, y: float, text: str, **font) -> None:
@@ -76,15 +83,13 @@ def _lead(ax, y: float, text: str, **font) -> None:
     ax.text(0, y, text, transform=ax.get_yaxis_transform(), va="center", **font).set_in_layout(False)
 
 
-def _name_above(ax, labels, numbers, around: float) -> None:
-    """Write each row's label and number above it, so that the row has the whole width."""
-    ax.set_yticks([])
-    for row, (label, number) in enumerate(zip(labels, numbers, strict=True)):
-        _lead(ax, row - 0.34, label)
+def _name_above(ax, numbers, around: float) -> None:
+    _lead_rows(ax, 0.34)
+    for row, number in enumerate(numbers):
         number.set(x=1, y=row - 0.34, ha="right")
-    ax.set_ylim(len(labels) - 0.5, -0.6)
+    ax.set_ylim(len(numbers) - 0.5, -0.6)
     if alone(ax):
-        ax.figure.set_figheight((54 * len(labels) + around) / 72)
+        ax.figure.set_figheight((54 * len(numbers) + around) / 72)
 
 
 @style()
@@ -130,16 +135,16 @@ def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
         ax.figure.legend, entries, [*looks, "published"], loc="outside upper left", handletextpad=0.2
     )
     legend(ncols=len(entries))
-    when_narrow(ax, partial(_lead_rows, ax, labels, uprights, legend))
+    when_narrow(ax, partial(_clear_rows, ax, uprights, legend))
     return ax.figure
 
 
-def _lead_rows(ax, labels, uprights, legend) -> None:
-    """Write each label above its row, clear of the upright, and the legend in two lines."""
+def _clear_rows(ax, uprights, legend) -> None:
+    """Shorten the uprights, so that they are clear of the names above, and write the legend in two lines."""
     ax.figure.legends[0].remove()
     legend(ncols=3)
-    ax.set_yticks([])
-    for (row, label), upright_line in zip(labels.items(), uprights, strict=True):
-        _lead(ax, row - 0.4, label)
-        upright_line.set_ydata([row - 0.16, row + 0.36])
+    for line in uprights:
+        low, high = line.get_ydata()
+        line.set_ydata([low + 0.2, high])
+    _lead_rows(ax, 0.4)
     ax.figure.set_figheight(1.5 * ax.figure.get_figheight())
