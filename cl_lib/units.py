@@ -196,12 +196,12 @@ def choose(experiment: Experiment, profile: str, budget: Budget, outcomes: dict[
 
 
 def run_unit(unit: Unit, device: str = "auto") -> Outcome:
-    """Train a unit. A replica of a search that diverges gets NaN, the others what they would get alone.
+    """Train a unit. A single network of a search that diverges gets NaN: its strength is out.
 
     Raises
     ------
     FloatingPointError
-        If a final run diverges.
+        If a final run diverges, or one of several networks, which would take the others along.
     """
     with _ONE_AT_A_TIME:
         place = training_device(device)
@@ -212,9 +212,10 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
             run, arrays, used = train(unit, device)
             accuracy = np.round(run.accuracy, DIGITS)
         except FloatingPointError as error:
-            if unit.stage != "search":
+            if unit.stage != "search" or unit.n_replicas > 1:
                 raise FloatingPointError(f"{unit}: {error}") from None
-            accuracy, arrays, used = _one_by_one(unit, device), {}, str(place)
+            n_tasks = len(_stream(unit))
+            accuracy, arrays, used = np.full((1, n_tasks, n_tasks), np.nan), {}, str(place)
         return Outcome(accuracy, arrays, record_of(used, time.perf_counter() - started))
 
 
@@ -274,19 +275,6 @@ def _kept(experiment: Experiment, run, stream) -> dict[str, np.ndarray]:
         }
     sizes = [p.double().flatten(1).square().mean(1).cpu() for p in run.params.values()]
     return arrays | {"weight_size": torch.stack(sizes, 1).mean(1).sqrt().numpy()}
-
-
-def _one_by_one(unit: Unit, device: str) -> np.ndarray:
-    """Halve a unit that diverged until what diverges is alone."""
-    if unit.n_replicas == 1:
-        return np.full((1, len(_stream(unit)), len(_stream(unit))), np.nan)
-    parts = []
-    for part in unit.halves():
-        try:
-            parts.append(np.round(train(part, device)[0].accuracy, DIGITS))
-        except FloatingPointError:
-            parts.append(_one_by_one(part, device))
-    return np.concatenate(parts)
 
 
 @lru_cache(maxsize=2)

@@ -129,6 +129,15 @@ def only_seed(seed):
     return train
 
 
+def computed(unit):
+    """The outcome of a unit as the runner has it, where what diverges is trained alone."""
+    found = {}
+    for part, outcome in runner._computed([unit], compute.Here("cpu")):
+        found |= dict(zip(part.replicas(), outcome.split(), strict=True))
+    accuracy = np.concatenate([found[replica].accuracy for replica in unit.replicas()])
+    return units.Outcome(accuracy, {}, {})
+
+
 def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
     def diverging(strength):
         if any(s >= 100 for s in strength):
@@ -138,7 +147,7 @@ def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
     contender = replace(TINY.contender("EWC"), method=diverging)
     monkeypatch.setitem(EXPERIMENTS, "tiny", replace(TINY, contenders=(contender,)))
     unit = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,), (100.0,)), (1000, 1001))
-    outcome = units.run_unit(unit, "cpu")
+    outcome = computed(unit)
     assert np.isnan(outcome.accuracy[2:]).all() and np.isfinite(outcome.accuracy[:2]).all()
     alone = units.run_unit(replace(unit, points=((1.0,),)), "cpu")
     np.testing.assert_array_equal(outcome.accuracy[:2], alone.accuracy)
@@ -147,12 +156,12 @@ def test_a_point_that_diverges_is_never_chosen_and_harms_no_other(monkeypatch):
     # So is a seed that diverges beside one that does not.
     with monkeypatch.context() as inner:
         inner.setattr(units, "train", only_seed(1000))
-        partly = units.run_unit(unit, "cpu")
+        partly = computed(unit)
     assert np.isfinite(partly.accuracy).all((1, 2)).tolist() == [True, False, False, False]
     np.testing.assert_array_equal(partly.accuracy[0], outcome.accuracy[0])
     # A unit that is lost as a whole is a part of the grid, and only its end if all others are lost.
     lost = replace(unit, points=((100.0,), (200.0,)))
-    nothing = units.run_unit(lost, "cpu")
+    nothing = computed(lost)
     assert np.isnan(nothing.accuracy).all() and nothing.accuracy.shape == outcome.accuracy.shape
     assert units.choose(EXPERIMENTS["tiny"], "cpu", BUDGET, {lost: nothing, unit: outcome})["EWC"] == (1.0,)
     with pytest.raises(FloatingPointError, match="EWC diverged at every strength"):
@@ -728,6 +737,22 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_
         assert __main__.main(["run", "tiny", *options]) == 0
     assert len(written) == len(set(written)) == len(list((tmp_path / ".units" / "tiny").glob("*.npz")))
     assert files_of(tmp_path) == files_of(reference[1])
+
+
+def test_what_diverges_on_a_cluster_is_alone_in_the_end(reference, monkeypatch):
+    distributed = module("distributed")
+    monkeypatch.setattr(units, "train", only_seed(1))
+    unit = units.Unit("tiny", "cpu", BUDGET, "test", "EWC", ((1.0,),), (0, 1, 2))
+    with distributed.LocalCluster(1, 1, processes=False, dashboard_address=None, silence_logs=50) as cluster:
+        elsewhere = compute.Cluster(cluster.scheduler_address, "cpu")
+        found = {part.seeds: what for part, what in runner._computed([unit], elsewhere)}
+    monkeypatch.undo()
+    alone = units.run_unit(replace(unit, seeds=(1,)), "cpu")
+    np.testing.assert_array_equal(found.pop((1,)).accuracy, alone.accuracy)
+    assert {seeds: str(what).split(":")[1] for seeds, what in found.items()} == {
+        (0,): " EWC at (1), seeds 0",
+        (2,): " EWC at (1), seeds 2",
+    }
 
 
 def test_a_unit_of_which_every_worker_dies_is_named():
