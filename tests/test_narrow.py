@@ -24,7 +24,7 @@ NAMES = ["a memory of gradients", "no memory"]
 
 def lines(names=("EWC", "MAS"), **options):
     series = dict(zip(names, (RISING, FLAT), strict=True))
-    return plots.lines(X, series, xlabel="hidden units", ylabel="accuracy", **options)
+    return plots.lines(X, series, **({"xlabel": "hidden units", "ylabel": "accuracy"} | options))
 
 
 def powers():
@@ -61,6 +61,14 @@ def landscape():
     return plots.landscape(losses, {"EWC": [(1, 1), (2, 1)]}, {"start": (1, 1)}, **frame)
 
 
+def panels():
+    with plots.style():
+        fig, axes = plt.subplots(2, 1, figsize=(8.6, 7.2))
+    for ax in axes:
+        lines(NAMES, ax=ax)
+    return fig
+
+
 CHARTS = {
     "lines": lines,
     "long names": lambda: lines(NAMES),
@@ -71,6 +79,11 @@ CHARTS = {
     "bars": bars,
     "beside": beside,
     "landscape": landscape,
+    "matrix of four": lambda: plots.accuracy_matrix(RNG.uniform(size=(4, 4, 4))),
+    "named matrix": lambda: plots.accuracy_matrix(
+        RNG.uniform(size=(4, 5, 5)), names=["shirts", "trousers", "pullovers", "dresses", "coats"]
+    ),
+    "panels": panels,
     "matrix of five": lambda: plots.accuracy_matrix(RNG.uniform(size=(4, 5, 5))),
     "matrix of ten": lambda: plots.accuracy_matrix(RNG.uniform(size=(4, 10, 10))),
 }
@@ -125,7 +138,7 @@ def test_a_narrow_matrix_keeps_its_numbers_and_says_what_rows_and_columns_are(na
     assert [label.get_text() for label in ax.get_xticklabels()] == (columns or names)
     assert [label.get_text() for label in ax.get_yticklabels()] == (columns or names)
     assert ax.get_xticklabels()[0].get_rotation() == rotation
-    assert ax.get_title(loc="left") == "accuracy in % after a task (row) on a task (column)"
+    assert ax.get_title(loc="left") == "accuracy in % after (row) on (column)"
 
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
@@ -213,14 +226,80 @@ def test_panels_that_shared_the_numbers_of_one_axis_have_them_each():
     assert not axes[1].yaxis.get_major_ticks()[0].label1.get_visible()
 
 
-def test_a_panel_over_two_columns_stays_where_it_is():
+def test_panels_one_under_the_other_have_their_own_numbers():
     with plots.style():
-        fig = plt.figure(figsize=(9, 3))
+        fig, axes = plt.subplots(2, 2, figsize=(9, 5), sharex="col")
+    axes[0, 1].set_xlim(0, 100)
+    narrow = narrowed(fig)
+    for ax in narrow.axes:
+        assert ax.xaxis.get_major_ticks()[0].label1.get_visible()
+
+
+def test_the_right_hand_axes_of_two_panels_stay_on_the_right():
+    with plots.style():
+        fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    right = [ax.twinx() for ax in axes]
+    right[1].sharey(right[0])
+    for ax in narrowed(fig).axes[2:]:
+        assert not ax.yaxis.get_major_ticks()[0].label1.get_visible()
+
+
+@pytest.mark.parametrize("rows, columns, places", [(1, 3, [(0, 0), (1, 0), (2, 0)]), (2, 5, None)])
+def test_an_odd_number_of_columns_keeps_rows_together(rows, columns, places):
+    fig, axes = plt.subplots(rows, columns, figsize=(9, 4))
+    spots = [ax.get_subplotspec() for ax in narrowed(fig).axes]
+    of_ten = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (5, 0)]
+    assert [(s.rowspan.start, s.colspan.start) for s in spots] == (places or of_ten)
+
+
+def test_a_colour_bar_follows_its_panels():
+    with plots.style():
+        fig, axes = plt.subplots(1, 3, figsize=(9, 3))
+    for ax in axes:
+        image = ax.imshow(np.eye(3))
+    fig.colorbar(image, ax=axes)
+    narrow = narrowed(fig)
+    narrow.draw_without_rendering()
+    assert narrow.axes[0].bbox.width > 200
+    assert narrow.axes[3].bbox.x0 > narrow.axes[0].bbox.x1
+
+
+def spanning():
+    fig = plt.figure(figsize=(9, 3))
     grid = fig.add_gridspec(2, 2)
     for place in (grid[0, :], grid[1, 0], grid[1, 1]):
         fig.add_subplot(place)
-    spots = [ax.get_subplotspec() for ax in narrowed(fig).axes]
-    assert [(s.rowspan.stop, s.colspan.stop) for s in spots] == [(1, 2), (2, 1), (2, 2)]
+    return fig
+
+
+def of_parts():
+    fig = plt.figure(figsize=(9, 3), layout="constrained")
+    for part in fig.subfigures(1, 2):
+        part.subplots()
+    return fig
+
+
+def formatted():
+    fig, ax = plt.subplots(figsize=(9, 3))
+    ax.xaxis.set_major_formatter(lambda value, place: f"{value} m")
+    return fig
+
+
+class NoCopy(str):
+    def __reduce__(self):
+        raise ValueError("not to be copied")
+
+
+def unwilling():
+    fig, _ = plt.subplots(figsize=(9, 3))
+    fig.note = NoCopy()
+    return fig
+
+
+@pytest.mark.parametrize("figure", [spanning, of_parts, formatted, unwilling])
+def test_a_figure_that_cannot_be_laid_out_anew_is_drawn_once(figure):
+    root, svgs = drawings(figure())
+    assert root.get("class") == "cl-figure" and len(svgs) == 1
 
 
 def test_charts_in_own_axes_keep_the_height_of_the_figure():
@@ -233,17 +312,109 @@ def test_charts_in_own_axes_keep_the_height_of_the_figure():
     assert all(len(ax.get_yticks()) == 0 for ax in narrow.axes)
 
 
-def test_a_figure_that_cannot_be_copied_is_drawn_once():
-    fig, ax = plt.subplots(figsize=(9, 3))
-    ax.xaxis.set_major_formatter(lambda value, place: f"{value} m")
-    root, svgs = drawings(fig)
-    assert root.get("class") == "cl-figure" and len(svgs) == 1
+def without_names(fig):
+    fig.axes[0].texts[0].remove()
 
 
-def test_no_figure_stays_open():
+def cleared(fig):
+    fig.axes[0].clear()
+
+
+def without_legend(fig):
+    for legend in [*fig.legends, fig.axes[0].get_legend()]:
+        if legend:
+            legend.remove()
+
+
+def without_axes(fig):
+    fig.axes[0].remove()
+
+
+def fewer_rows(fig):
+    fig.axes[0].set_yticks([0.5], ["first"])
+
+
+def without_layout(fig):
+    fig.set_layout_engine("none")
+
+
+EDITS = [without_names, cleared, without_legend, without_axes, fewer_rows, without_layout]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
+def test_a_chart_that_was_edited_is_shown(chart, edit):
+    fig = chart()
+    if edit is not without_names or fig.axes[0].texts:
+        edit(fig)
+    assert len(drawings(fig)[1]) == 2
+
+
+def test_an_edited_chart_is_edited_in_both_drawings():
+    fig = lines()
+    fig.axes[0].texts[0].set_text("renamed")
+    for svg in drawings(fig)[1]:
+        assert "renamed" in words(svg) and "EWC" not in words(svg)
+    fig = lines(NAMES)
+    fig.axes[0].axhline(0.8, label="chance")
+    fig.axes[0].legend()
+    for svg in drawings(fig)[1]:
+        assert {"chance", *NAMES} <= words(svg)
+    fig = plots.accuracy_matrix(RNG.uniform(size=(5, 5)))
+    fig.axes[0].set_title("exactness in %")
+    fig.axes[0].set_yticks([0.5, 4.5], ["first", "last"])
+    for svg in drawings(fig)[1]:
+        assert {"exactness in %", "first", "last"} <= words(svg)
+    fig = landscape()
+    fig.axes[0].get_legend().remove()
+    assert narrowed(fig).axes[0].get_legend() is None
+    fig = bars()
+    fig.axes[0].set_ylim(2.5, -2)
+    assert narrowed(fig).axes[0].get_ylim() == pytest.approx((2.5, -2.1))
+
+
+def test_two_charts_in_the_same_axes_are_both_named():
+    with plots.style():
+        fig, ax = plt.subplots(figsize=(9, 4))
+    lines(NAMES, ax=ax)
+    plots.lines(X, {"joint training of all": RISING}, xlabel="units", ylabel="accuracy", ax=ax)
+    assert {*NAMES, "joint training of all"} <= words(drawings(fig)[1][1])
+
+
+def test_a_line_that_ends_early_is_named_where_it_ends():
+    ends = FLAT.copy()
+    ends[:, 1:] = np.nan
+    fig = plots.lines(X, {"EWC": RISING, "MAS": ends}, xlabel="units", ylabel="accuracy")
+    assert narrowed(fig).axes[0].get_legend() is None
+
+
+def test_the_legend_stays_clear_of_a_label_of_two_lines():
+    ax = narrowed(lines(NAMES, xlabel="hidden units\n(of a layer)")).axes[0]
+    ax.figure.draw_without_rendering()
+    assert not ax.xaxis.label.get_window_extent().overlaps(ax.get_legend().get_window_extent())
+
+
+def test_rows_and_uprights_of_published_numbers_keep_clear_of_names():
+    fig = beside()
+    wide, narrow = ([line.get_ydata() for line in f.axes[0].lines[::2]] for f in (fig, narrowed(fig)))
+    np.testing.assert_allclose(np.subtract(narrow, wide), [[0.2, 0]] * 8)
+
+
+def test_a_matrix_with_long_names_stays_legible():
+    names = ["shirts", "trousers", "pullovers", "dresses " * 9, "coats"]
+    ax = narrowed(plots.accuracy_matrix(RNG.uniform(size=(4, 5, 5)), names=names)).axes[0]
+    assert min(text.get_fontsize() for text in ax.texts) >= 6
+
+
+def test_no_figure_stays_open_also_where_drawing_fails(monkeypatch):
+    others = set(plt.get_fignums())
     fig, _ = plt.subplots(figsize=(9, 3))
-    others = set(plt.get_fignums()) - {fig.number}
     plots.show(fig, alt=ALT)
+    assert set(plt.get_fignums()) == others
+    fig, _ = plt.subplots(figsize=(9, 3))
+    monkeypatch.setattr("cl_lib.plots.page._themed_svg", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        plots.show(fig, alt=ALT)
     assert set(plt.get_fignums()) == others
 
 

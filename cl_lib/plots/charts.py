@@ -21,6 +21,8 @@ from cl_lib.plots.look import (
 )
 from cl_lib.plots.narrow import alone, legend_below, when_narrow
 
+_TITLE = "accuracy in %"
+
 
 @style()
 def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
@@ -59,7 +61,7 @@ def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
     ax.pcolormesh(fill, edgecolors="white", linewidth=2)
     for i, j in np.argwhere(np.isfinite(means)):
         _write_cell(ax, j + 0.5, i + 0.5, 100 * means[i, j], 100 * (means - lows)[i, j])
-    when_narrow(ax, partial(_shrink_cells, ax, list(ax.texts), names))
+    when_narrow(ax, partial(_shrink_cells, ax, list(ax.texts)))
     for k in range(n):
         ax.add_patch(mpl.patches.Rectangle((k, k), 1, 1, fill=False, linewidth=1.5, clip_on=False))
     middles = np.arange(n) + 0.5
@@ -67,7 +69,7 @@ def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
     # Ten columns leave no room to repeat the word.
     ax.set_xticks(middles, [f"on {names[0]}", *(name.removeprefix("task ") for name in names[1:])])
     ax.set(ylim=(n, 0))
-    ax.set_title("accuracy in %", pad=14)
+    ax.set_title(_TITLE, pad=14)
     ax.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.grid(False)
@@ -81,14 +83,19 @@ def _write_cell(ax, x: float, y: float, mean: float, half: float) -> None:
         ax.text(x, y + 0.26, f"±{half:.1f}", ha="center", va="center", fontsize=FONT - 3)
 
 
-def _shrink_cells(ax, numbers, names) -> None:
+def _shrink_cells(ax, numbers) -> None:
     """Let the numbers shrink with their cells; the title says which of the short names are whose."""
-    names = [name.removeprefix("task ") for name in names]
-    ax.set_yticks(ax.get_yticks(), names)
-    longest = max(map(len, names)) * FONT / 2
-    cell = (NARROW - longest) / len(names)
-    ax.set_xticks(ax.get_xticks(), names, rotation=90 if longest > cell else 0)
-    ax.set_title("accuracy in % after a task (row) on a task (column)", pad=14)
+    rows, columns = (
+        [label.get_text() for label in labels] for labels in (ax.get_yticklabels(), ax.get_xticklabels())
+    )
+    rows = [name.removeprefix("after ").removeprefix("task ") for name in rows]
+    columns = [name.removeprefix("on ").removeprefix("task ") for name in columns]
+    longest = max(map(len, [*rows, *columns, ""])) * FONT / 2
+    cell = max(24, (NARROW - longest) / max(1, len(columns)))
+    ax.set_yticks(ax.get_yticks(), rows)
+    ax.set_xticks(ax.get_xticks(), columns, rotation=90 if longest > cell else 0)
+    if ax.get_title(loc="left") == _TITLE:
+        ax.set_title(f"{_TITLE} after (row) on (column)", pad=14)
     for number in numbers:
         number.set_fontsize(number.get_fontsize() * min(1, cell / 36))
 
@@ -161,7 +168,7 @@ def _name_below(ax) -> None:
     if alone(ax):
         shape = np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim())
         ax.figure.set_figheight(((NARROW - 50) * shape + 70) / 72)
-    legend_below(ax, *ax.get_legend_handles_labels())
+    legend_below(ax)
 
 
 def _heights(label: str, loss, x, y) -> np.ndarray:

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from scipy.optimize import isotonic_regression
 
@@ -12,7 +13,6 @@ from cl_lib.plots.look import (
     FONT,
     NARROW,
     WIDTH,
-    Series,
     axes_for,
     band_of,
     given,
@@ -73,9 +73,8 @@ def lines(
     ax.set_title(ylabel, pad=10 if boundaries is None else 30)
     if boundaries is not None:
         _mark_tasks(ax, x, boundaries)
-    means = {label: band[0] for label, band in bands.items()}
-    names = _name_lines(ax, x, means, looks)
-    when_narrow(ax, partial(_name_again, ax, x, means, looks, drawn, names))
+    names = _name_lines(ax, drawn, list(bands))
+    when_narrow(ax, partial(_name_again, ax, drawn, names))
     return ax.figure
 
 
@@ -134,35 +133,39 @@ def _mark_tasks(ax, x, boundaries) -> None:
         upright(ax, end)
 
 
-def _name_lines(ax, x, means: Mapping, looks: list[Series]) -> list:
+def _name_lines(ax, drawn, labels) -> list:
     """Each label beside the end of its line, moved just far enough to keep clear of the others."""
     ends = []
-    for label, mean in means.items():
-        measured = np.flatnonzero(np.isfinite(mean))
+    for label, line in zip(labels, drawn, strict=True):
+        measured = np.flatnonzero(np.isfinite(line.get_ydata()))
         if not measured.size:
             raise ValueError(f"{label!r} is NaN everywhere: there is nothing to draw.")
-        ends.append((x[measured[-1]], np.clip(mean[measured[-1]], *sorted(ax.get_ylim()))))
+        x, y = line.get_xydata()[measured[-1]]
+        ends.append((x, np.clip(y, *sorted(ax.get_ylim()))))
     ax.figure.draw_without_rendering()  # only a finished layout knows how far apart the ends are
     heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
     heights = _spread(heights, 1.4 * FONT * ax.figure.dpi / 72 / ax.bbox.height)
     place = dict(textcoords="axes fraction", va="center", annotation_clip=False)
     names = []
-    for label, end, height, look in zip(means, ends, heights, looks, strict=True):
-        leader = dict(arrowstyle="-", color=look.colour, alpha=0.5, relpos=(0, 0.5), shrinkA=1)
-        place |= dict(xytext=(1.03, height), color=look.colour, arrowprops=leader)
+    for label, end, height, line in zip(labels, ends, heights, drawn, strict=True):
+        leader = dict(arrowstyle="-", color=line.get_color(), alpha=0.5, relpos=(0, 0.5), shrinkA=1)
+        place |= dict(xytext=(1.03, height), color=line.get_color(), arrowprops=leader)
         names.append(ax.annotate(label, end, **place))
     return names
 
 
-def _name_again(ax, x, means: Mapping, looks: list[Series], drawn, names) -> None:
+def _name_again(ax, drawn, names) -> None:
     """Name the lines at their ends, or in a legend where that would take the width from them."""
-    longest = max(name.get_window_extent().width for name in names)
+    if any(name.figure is None for name in names):
+        return  # somebody removed one, and may have named the lines in another way
+    labels = [name.get_text() for name in names]
+    longest = max(Text.get_window_extent(name).width for name in names)  # without their leaders
     for name in names:
         name.remove()
     if longest < 0.25 * NARROW:
-        _name_lines(ax, x, means, looks)
+        _name_lines(ax, drawn, labels)
     else:
-        legend_below(ax, drawn, list(means))
+        legend_below(ax, drawn, labels)
 
 
 def _spread(heights, gap: float) -> np.ndarray:

@@ -13,12 +13,15 @@ from cl_lib.plots.narrow import narrowed
 
 # A coloured word is this much colour, the rest text colour: 4.5:1 on a light and on a dark page.
 INK = 0.65
+# A figure of more pixels is drawn for phones, too; one of fewer shrinks little there.
+WIDE = 400
 
 
 def show(fig: Figure, *, alt: str, caption: str | None = None, name: str | None = None):
     """Put a figure on the page as inline SVG that follows the page's colours and font.
 
-    A figure of more than 480 pixels is drawn a second time for phones, which the book shows there instead.
+    A figure of more than 400 pixels is drawn a second time for phones, which the book shows there instead,
+    unless it cannot be copied: :func:`cl_lib.plots.narrow.narrowed` says when.
 
     Parameters
     ----------
@@ -45,13 +48,11 @@ def show(fig: Figure, *, alt: str, caption: str | None = None, name: str | None 
     from matplotlib import pyplot
 
     _check_words(fig, alt, caption, name)
-    narrow = narrowed(fig) if fig.get_figwidth() * 72 > 480 else None
+    pyplot.close(fig)  # before it is copied: pyplot would keep the copy of an open figure open
+    narrow = narrowed(fig) if fig.get_figwidth() * 72 > WIDE else None
     kind, svg = "cl-figure", _themed_svg(fig, alt.strip())
-    pyplot.close(fig)
     if narrow:
-        kind += " cl-wide"
-        svg += _themed_svg(narrow, alt.strip(), hidden=True)
-        pyplot.close(narrow)
+        kind, svg = "cl-figure cl-wide", svg + _themed_svg(narrow, alt.strip(), hidden=True)
     identity = f' id="{name}"' if name else ""
     paper = "--cl-paper: var(--pst-color-background, var(--jp-layout-color0, transparent))"
     page = f'<figure class="{kind}"{identity} style="margin: 1em 0; {paper}">\n{svg}'

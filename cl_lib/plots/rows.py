@@ -85,9 +85,10 @@ def _lead(ax, y: float, text: str, **font) -> None:
 
 def _name_above(ax, numbers, around: float) -> None:
     _lead_rows(ax, 0.34)
-    for row, number in enumerate(numbers):
-        number.set(x=1, y=row - 0.34, ha="right")
-    ax.set_ylim(len(numbers) - 0.5, -0.6)
+    for number in numbers:
+        number.set(x=1, y=number.get_position()[1] - 0.34, ha="right")
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom, top - 0.1)
     if alone(ax):
         ax.figure.set_figheight((54 * len(numbers) + around) / 72)
 
@@ -131,18 +132,18 @@ def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
     ax.tick_params(labeltop=True)
     entries = [Line2D([], [], color=v.colour, marker=v.marker, linestyle="") for v in looks.values()]
     entries.append(Line2D([], [], marker="|", linestyle="", markersize=12, mec="black", mew=2.5))
-    legend = partial(
-        ax.figure.legend, entries, [*looks, "published"], loc="outside upper left", handletextpad=0.2
-    )
-    legend(ncols=len(entries))
-    when_narrow(ax, partial(_clear_rows, ax, uprights, legend))
+    place = dict(loc="outside upper left", handletextpad=0.2)
+    legend = ax.figure.legend(entries, [*looks, "published"], ncols=len(entries), **place)
+    when_narrow(ax, partial(_clear_rows, ax, uprights, legend, place))
     return ax.figure
 
 
-def _clear_rows(ax, uprights, legend) -> None:
+def _clear_rows(ax, uprights, legend, place) -> None:
     """Shorten the uprights, so that they are clear of the names above, and write the legend in two lines."""
-    ax.figure.legends[0].remove()
-    legend(ncols=3)
+    if legend in ax.figure.legends:
+        legend.remove()
+        words = [text.get_text() for text in legend.get_texts()]
+        ax.figure.legend(legend.legend_handles, words, ncols=3, **place)
     for line in uprights:
         low, high = line.get_ydata()
         line.set_ydata([low + 0.2, high])
