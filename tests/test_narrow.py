@@ -217,13 +217,32 @@ def test_two_panels_stand_one_under_the_other_and_four_in_two_columns():
         assert shapes[1] == pytest.approx(shapes[0], rel=0.2)
 
 
+def numbered(ax):
+    """Whether numbers stand at the left."""
+    return ax.yaxis.get_major_ticks()[0].label1.get_visible()
+
+
+def test_the_title_of_a_panel_keeps_its_distance_from_the_one_above():
+    with plots.style():
+        fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for ax in axes:
+        ax.set(xlabel="below", title="above")
+    narrow = narrowed(fig)
+    narrow.draw_without_rendering()
+    below = narrow.axes[0].xaxis.label.get_window_extent()
+    above = narrow.axes[1].title.get_window_extent()
+    assert below.y0 - above.y1 > 8
+
+
 def test_panels_that_shared_the_numbers_of_one_axis_have_them_each():
     with plots.style():
         fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
     axes[0].set_ylim(0, 7)
-    shown = [ax.yaxis.get_major_ticks()[0].label1.get_visible() for ax in narrowed(fig).axes]
-    assert shown == [True, True]
-    assert not axes[1].yaxis.get_major_ticks()[0].label1.get_visible()
+    assert [numbered(ax) for ax in narrowed(fig).axes] == [True, True]
+    assert [numbered(ax) for ax in axes] == [True, False]
+    with plots.style():
+        fig, axes = plt.subplots(1, 4, figsize=(9, 3), sharey=True)
+    assert [numbered(ax) for ax in narrowed(fig).axes] == [True, False, True, False]
 
 
 def test_panels_one_under_the_other_have_their_own_numbers():
@@ -240,8 +259,7 @@ def test_the_right_hand_axes_of_two_panels_stay_on_the_right():
         fig, axes = plt.subplots(1, 2, figsize=(9, 3))
     right = [ax.twinx() for ax in axes]
     right[1].sharey(right[0])
-    for ax in narrowed(fig).axes[2:]:
-        assert not ax.yaxis.get_major_ticks()[0].label1.get_visible()
+    assert not any(numbered(ax) for ax in narrowed(fig).axes[2:])
 
 
 @pytest.mark.parametrize("rows, columns, places", [(1, 3, [(0, 0), (1, 0), (2, 0)]), (2, 5, None)])

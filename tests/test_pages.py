@@ -155,6 +155,19 @@ def test_every_figure_says_what_is_seen(built_book, page):
     assert poor_texts(article(built_book, page)) == {}
 
 
+def shrunk_on_phones(element):
+    """Return the figures that are too wide for a phone and have no second drawing for it."""
+    widths = {
+        f: [float(s["viewbox"].split()[2]) for s in f.find_all("svg")] for f in element.select("figure")
+    }
+    return [found for found in widths.values() if found and min(found) > 400]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_figure_shrinks_much_on_a_phone(built_book, page):
+    assert shrunk_on_phones(article(built_book, page)) == []
+
+
 def test_the_figure_check_can_fail():
     good, named = "Two lines that cross, one of them rising.", "_images/" + "a" * 40 + ".png"
     html = f'<img src="a" alt="{good}"><svg role="img" aria-label="{good}"><svg></svg></svg>'
@@ -162,6 +175,9 @@ def test_the_figure_check_can_fail():
     assert poor_texts(BeautifulSoup(html, "html.parser")) == {}
     bad = f'<img src="a"><img alt="short"><img alt="{named}"><svg aria-label="{good}"></svg>'
     assert len(poor_texts(BeautifulSoup(bad, "html.parser"))) == 4
+    wide, narrow = (f'<svg viewBox="0 0 {width} 300"></svg>' for width in (640, 340))
+    figures = f"<figure>{wide}</figure><figure>{wide}{narrow}</figure><figure>{narrow}</figure>"
+    assert shrunk_on_phones(BeautifulSoup(figures, "html.parser")) == [[640]]
 
 
 @pytest.mark.parametrize("page", PAGES)
