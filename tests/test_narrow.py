@@ -418,6 +418,42 @@ def test_rows_and_uprights_of_published_numbers_keep_clear_of_names():
     np.testing.assert_allclose(np.subtract(narrow, wide), [[0.2, 0]] * 8)
 
 
+@pytest.mark.parametrize("chart, height", [(bars, 50), (beside, 30)])
+def test_rows_with_a_name_above_have_room_for_it(chart, height):
+    fig = narrowed(chart())
+    fig.draw_without_rendering()
+    ax = fig.axes[0]
+    assert ax.bbox.height / abs(np.subtract(*ax.get_ylim())) > height
+
+
+def test_a_legend_takes_no_height_from_its_axes_and_no_more_lines_than_it_needs():
+    one, two = narrowed(lines(NAMES)), narrowed(lines(["gradients", "no memory at all"]))
+    for fig in (one, two):
+        fig.draw_without_rendering()
+        assert fig.axes[0].bbox.height > 240
+    first, second = one.axes[0].get_legend().get_texts()
+    assert first.get_window_extent().y0 > second.get_window_extent().y1
+    first, second = two.axes[0].get_legend().get_texts()
+    assert first.get_window_extent().y0 == second.get_window_extent().y0
+
+
+def test_the_numbers_of_many_cells_are_smaller():
+    few, many = (
+        narrowed(plots.accuracy_matrix(RNG.uniform(size=(4, n, n)))).axes[0].texts[0].get_fontsize()
+        for n in (5, 10)
+    )
+    assert 8 < many < 11 < few
+
+
+def test_a_landscape_beside_another_leaves_the_height_alone():
+    with plots.style():
+        fig, axes = plt.subplots(2, 1, figsize=(8.6, 10))
+    losses = {"A": lambda x, y: (x - 1) ** 2 + (y - 1) ** 2}
+    for ax in axes:
+        plots.landscape(losses, xlim=(0, 4), ylim=(0, 2), xlabel="x", ylabel="y", ax=ax)
+    assert narrowed(fig).get_figheight() > 10
+
+
 def test_a_matrix_with_long_names_stays_legible():
     names = ["shirts", "trousers", "pullovers", "dresses " * 9, "coats"]
     ax = narrowed(plots.accuracy_matrix(RNG.uniform(size=(4, 5, 5)), names=names)).axes[0]
