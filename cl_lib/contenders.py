@@ -88,7 +88,7 @@ def wide_methods() -> tuple[Contender, ...]:
         Contender("EWC", ewc, powers(3, 10, 30, 100), twin=(10.0,)),
         Contender("online EWC", partial(ewc, anchors="latest"), powers(10, 30, 100)),
         Contender("SI", SI, powers(1, 3, 10)),
-        Contender("SI, Glorot", SI, powers(0.3, 1, 3, 10, 30), network=glorot_mlp),
+        Contender("SI, Glorot", SI, powers(0.3, 1, 3, 10, 30), twin=(10.0,), network=glorot_mlp),
         Contender("MAS", mas, powers(0.003, 0.01, 0.03)),
     )
 
