@@ -122,9 +122,7 @@ def _disjoint(
     )
 
 
-def _selfless(
-    name: str, title: str, width: int, contenders: tuple[Contender, ...], search_seeds: int = 5
-) -> Experiment:
+def _selfless(name: str, title: str, width: int, contenders: tuple[Contender, ...]) -> Experiment:
     cpu = Budget(10, 2, epochs=3, batch_size=64, n_train=None, n_test=None, width=width, chunk=12)
     return Experiment(
         name=name,
@@ -134,7 +132,7 @@ def _selfless(
         network=mlp,
         contenders=contenders,
         budgets=_budgets(
-            Budget(10, search_seeds, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
+            Budget(10, 5, epochs=5, batch_size=200, n_train=None, n_test=None, width=width),
             cpu,
         ),
         training=_AUTHORS,
@@ -235,9 +233,7 @@ EXPERIMENTS = {
         ),
         _selfless("selfless-64", "Room for later tasks", 64, selfless_methods()),
         _selfless("selfless-128", "Room for later tasks", 128, selfless_methods()),
-        _selfless(
-            "selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods(), search_seeds=3
-        ),
+        _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
             name="width",
             title="Forgetting against width: permuted MNIST, five tasks",
