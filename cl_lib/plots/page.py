@@ -20,8 +20,8 @@ WIDE = 400
 def show(fig: Figure, *, alt: str, caption: str | None = None, name: str | None = None):
     """Put a figure on the page as inline SVG that follows the page's colours and font.
 
-    A figure of more than 400 pixels is drawn a second time for phones, which the book shows there instead,
-    unless it cannot be copied: :func:`cl_lib.plots.narrow.narrowed` says when.
+    A figure of more than 400 pixels is drawn a second time for phones, which the book shows there instead;
+    not one that holds a function of a cell, which cannot be copied, or panels that are no plain grid.
 
     Parameters
     ----------
