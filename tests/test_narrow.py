@@ -112,7 +112,7 @@ def boxes(fig):
 
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
-def test_a_wide_figure_is_drawn_twice_and_says_the_same(chart):
+def test_a_wide_figure_is_drawn_twice(chart):
     root, (wide, narrow) = drawings(chart())
     assert root.get("class") == "cl-figure cl-wide"
     assert "display: block" in wide.get("style") and "display: none" in narrow.get("style")

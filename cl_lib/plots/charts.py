@@ -1,7 +1,5 @@
 """Accuracy matrices, and losses over a plane."""
 
-from functools import partial
-
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -61,7 +59,7 @@ def accuracy_matrix(matrix, *, names=None, ax=None) -> Figure:
     ax.pcolormesh(fill, edgecolors="white", linewidth=2)
     for i, j in np.argwhere(np.isfinite(means)):
         _write_cell(ax, j + 0.5, i + 0.5, 100 * means[i, j], 100 * (means - lows)[i, j])
-    when_narrow(ax, partial(_shrink_cells, ax, list(ax.texts)))
+    when_narrow(ax, _shrink_cells, list(ax.texts))
     for k in range(n):
         ax.add_patch(mpl.patches.Rectangle((k, k), 1, 1, fill=False, linewidth=1.5, clip_on=False))
     middles = np.arange(n) + 0.5
@@ -159,7 +157,7 @@ def landscape(
     for label, point in (points or {}).items():
         _draw_point(ax, label, point)
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, handlelength=2.6)
-    when_narrow(ax, partial(_name_below, ax))
+    when_narrow(ax, _name_below)
     return ax.figure
 
 

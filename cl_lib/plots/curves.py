@@ -1,7 +1,6 @@
 """Lines over steps, tasks, widths or strengths, each named at its end."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -68,13 +67,13 @@ def lines(
     if log_x:
         _log_axis(ax, x)
     else:
-        when_narrow(ax, partial(_fewer_ticks, ax))
+        when_narrow(ax, _fewer_ticks)
     ax.set(xlabel=xlabel, ylim=ylim)
     ax.set_title(ylabel, pad=10 if boundaries is None else 30)
     if boundaries is not None:
         _mark_tasks(ax, x, boundaries)
     names = _name_lines(ax, drawn, list(bands))
-    when_narrow(ax, partial(_name_again, ax, drawn, names))
+    when_narrow(ax, _name_again, drawn, names)
     return ax.figure
 
 
@@ -90,7 +89,7 @@ def _log_axis(ax, x) -> None:
     if len(x) <= 8 or powers < 2:  # too few powers of ten to read the axis by
         ax.set_xticks(_even(x, 8))
         ax.minorticks_off()
-        when_narrow(ax, partial(_fewer_of, ax, x))
+        when_narrow(ax, _fewer_of, x)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(_plain)
 

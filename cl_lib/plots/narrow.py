@@ -11,10 +11,10 @@ from matplotlib.transforms import ScaledTranslation
 from cl_lib.plots.look import FONT, NARROW, style
 
 
-def when_narrow(ax, change: Callable[[], None]) -> None:
-    """Note what a chart has to change in its axes once the figure is narrow."""
+def when_narrow(ax, change: Callable[..., None], *arguments) -> None:
+    """Note that ``change(ax, *arguments)`` is due once the figure is narrow."""
     fig = ax.figure
-    fig.cl_when_narrow = [*getattr(fig, "cl_when_narrow", ()), (ax, change)]
+    fig.cl_when_narrow = [*getattr(fig, "cl_when_narrow", ()), (change, ax, *arguments)]
 
 
 def alone(ax) -> bool:
@@ -55,9 +55,9 @@ def narrowed(fig: Figure) -> Figure | None:
     engine = copy.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine) and len(copy.axes) > 1:
         engine.set(h_pad=8 / 72)  # what is written below one panel shall not look like the title of the next
-    for ax, change in getattr(copy, "cl_when_narrow", ()):
+    for change, ax, *arguments in getattr(copy, "cl_when_narrow", ()):
         if ax in copy.axes:
-            change()
+            change(ax, *arguments)
     return copy
 
 

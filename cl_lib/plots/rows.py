@@ -1,7 +1,5 @@
 """Rows of means in their intervals, alone or beside published numbers."""
 
-from functools import partial
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -67,7 +65,7 @@ def bars(series, *, xlabel, xlim=None, references=None, digits=3, styles=None, a
     ax.locator_params(axis="x", nbins=6)  # in the narrow drawing more would touch
     ax.spines["left"].set_visible(False)
     ax.grid(visible=False, axis="y")
-    when_narrow(ax, partial(_name_above, ax, numbers, around))
+    when_narrow(ax, _name_above, numbers, around)
     return ax.figure
 
 
@@ -84,6 +82,7 @@ def _lead(ax, y: float, text: str, **font) -> None:
 
 
 def _name_above(ax, numbers, around: float) -> None:
+    """Write names and numbers above their rows, which take more height for that."""
     _lead_rows(ax, 0.34)
     for number in numbers:
         number.set(x=1, y=number.get_position()[1] - 0.34, ha="right")
@@ -134,7 +133,7 @@ def beside(groups, *, verdicts, xlabel, xlim=None) -> Figure:
     entries.append(Line2D([], [], marker="|", linestyle="", markersize=12, mec="black", mew=2.5))
     place = dict(loc="outside upper left", handletextpad=0.2)
     legend = ax.figure.legend(entries, [*looks, "published"], ncols=len(entries), **place)
-    when_narrow(ax, partial(_clear_rows, ax, uprights, legend, place))
+    when_narrow(ax, _clear_rows, uprights, legend, place)
     return ax.figure
 
 
