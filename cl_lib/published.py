@@ -1,9 +1,10 @@
 """What papers (or their best public readings) found on the streams of the experiments."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import fmean
 
 from cl_lib.claims import OUR_BAR, Claim, average, final, gain, learned
+from cl_lib.metrics import Interval
 
 #: Keys of the bibliography that the claims name, as one would say them.
 WORKS = {
@@ -21,6 +22,15 @@ WORKS = {
 }
 
 _VAN_DE_VEN, _HSU = ("vandeven2022three", "Table 2"), ("hsu2018reeval", "Table 2")
+# Ten permutations of MNIST: the number, and where it stands.
+_PERMUTED = {
+    "EWC": (0.94, "kirkpatrick2017ewc", "number quoted in public benchmarks"),
+    "EWC, another code": (0.83, "lomonaco2021avalanche", "their own run of it, width 512"),
+    "SI": (0.9694, "zenke2017si", "the authors' stored results, width 2,000"),
+    "SI, another code": (0.83, "lomonaco2021avalanche", "their own run of it, width 1,000"),
+    "MAS": (0.95, "aljundi2018mas", OUR_BAR),
+    "fine-tuning": (0.5741, "zenke2017si", "the authors' stored results, width 2,000, c = 0, a failure"),
+}
 # Split MNIST: where the number stands, and what it is in the three scenarios.
 _SCENARIOS = ("task", "domain", "class")
 _SPLIT = {
@@ -41,6 +51,16 @@ def _contender(what: str) -> str:
     """The experiments' name of a method that the table spells out."""
     name = what.split(",")[0]
     return {"fine-tuning": "finetune", "joint training": "joint"}.get(name, name)
+
+
+def _permuted(group: str, experiment: str, *, codes: bool) -> Iterator[Claim]:
+    """``codes`` adds what other codes reach."""
+    for what, (number, source, where) in _PERMUTED.items():
+        if what.endswith("another code") and not codes:
+            continue
+        ours = average(_contender(what))
+        failure = what == "fine-tuning"
+        yield Claim(group, what, number, source, where, experiment, ours, at_most=failure)
 
 
 def _split(k: int) -> Iterator[Claim]:
@@ -67,6 +87,24 @@ def _selfless(width: int, mean: float) -> Iterator[Claim]:
     group, above = f"room for later tasks, {width} units", gain("SLNID", "no regulariser")
     yield Claim(group, "SLNID", mean, ours=average("SLNID"), **paper)
     yield Claim(group, "SLNID above none", 0.01, ours=above, difference=True, **paper)
+    beside_ewc = gain("SLNID + EWC", "EWC alone")
+    yield _ahead(group, "SLNID + EWC ahead of EWC", beside_ewc, **paper)
+
+
+def _neighbourhoods() -> Iterator[Claim]:
+    group = "room for later tasks, how far inhibition reaches"
+    paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": "selfless-neighbourhood"}
+    for near, everywhere in (("SLNI", "SNI"), ("SLNID", "SNID")):
+        what = f"{near}, a sixth of the layer, ahead of {everywhere}"
+        yield _ahead(group, what, gain(f"{near}, 1/6", everywhere), **paper)
+
+
+def _directions(group: str, experiment: str) -> Iterator[Claim]:
+    """Whether it is the adversarial direction that helps."""
+    paper = {"source": "wen2018ad", "where": OUR_BAR, "experiment": experiment}
+    for other in ("random", "gradient"):
+        ours = gain("AD + EWC", f"{other} + EWC")
+        yield _ahead(group, f"AD + EWC ahead of a {other} memory", ours, **paper)
 
 
 # Accuracies on the first and the second task, for four pairs of tasks.
@@ -102,39 +140,17 @@ def _abstract(group: str, experiment: str) -> Iterator[Claim]:
         yield Claim(group, what, number, where="abstract, a failure", ours=ours, at_most=True, **paper)
 
 
-def _ahead(group: str, what: str, source: str, where: str, experiment: str, ours) -> Claim:
-    return Claim(group, what, None, source, where, experiment, ours, difference=True)
+def _ahead(group: str, what: str, ours: Callable[[dict], Interval], **paper: str) -> Claim:
+    """The finding that one method is ahead of another, without a number."""
+    return Claim(group, what, None, ours=ours, difference=True, **paper)
 
 
 #: The rows of the table.
 #:
 #: :meta hide-value:
 CLAIMS = (
-    *(
-        Claim(
-            "permuted MNIST, 10 tasks",
-            what,
-            number,
-            source,
-            where,
-            "permuted-mnist-wide",
-            average(_contender(what.removesuffix(", another code"))),
-            at_most=what == "fine-tuning",
-        )
-        for what, number, source, where in (
-            ("EWC", 0.94, "kirkpatrick2017ewc", "number quoted in public benchmarks"),
-            ("EWC, another code", 0.83, "lomonaco2021avalanche", "their own run of it, width 512"),
-            ("SI", 0.9694, "zenke2017si", "the authors' stored results, width 2,000"),
-            ("SI, another code", 0.83, "lomonaco2021avalanche", "their own run of it, width 1,000"),
-            ("MAS", 0.95, "aljundi2018mas", OUR_BAR),
-            (
-                "fine-tuning",
-                0.5741,
-                "zenke2017si",
-                "the authors' stored results, width 2,000, c = 0, a failure",
-            ),
-        )
-    ),
+    *_permuted("permuted MNIST, 10 tasks", "permuted-mnist-wide", codes=True),
+    *_permuted("permuted MNIST, 10 tasks, without momentum", "permuted-mnist", codes=False),
     *(
         Claim(
             "permuted MNIST, 10 tasks, as SI's authors train",
@@ -202,6 +218,7 @@ CLAIMS = (
         "disjoint-mnist",
         average("AD + EWC"),
     ),
+    *_directions("disjoint MNIST", "disjoint-mnist"),
     *_abstract("disjoint MNIST, 20 passes", "disjoint-mnist-long"),
     Claim(
         "disjoint CIFAR-10",
@@ -234,32 +251,35 @@ CLAIMS = (
         )
         for method in ("plain", "EWC")
     ),
+    *_directions("disjoint CIFAR-10", "disjoint-cifar10"),
     _ahead(
         "EMNIST letters",
         "AD + EWC ahead of EWC",
-        "wen2018submission",
-        "as on MNIST; no number could be read",
-        "emnist-letters",
         gain("AD + EWC", "EWC"),
+        source="wen2018submission",
+        where="as on MNIST; no number could be read",
+        experiment="emnist-letters",
     ),
+    *_directions("EMNIST letters", "emnist-letters"),
     *_selfless(64, 0.935),
     *_selfless(128, 0.95),
+    *_neighbourhoods(),
     _ahead(
         "permuted MNIST, 5 tasks",
         "fine-tuning with 2,048 units ahead of 16",
-        "mirzadeh2022wide",
-        "wide networks forget less, on other streams",
-        "width",
         gain("finetune, 2048 units", "finetune, 16 units"),
+        source="mirzadeh2022wide",
+        where="wide networks forget less, on other streams",
+        experiment="width",
     ),
     *(
         _ahead(
             "permuted MNIST, 5 tasks",
             f"EWC ahead of fine-tuning, {width:,} units",
-            "kirkpatrick2017ewc",
-            "Figure 2, another width",
-            "width",
             gain(f"EWC, {width} units", f"finetune, {width} units"),
+            source="kirkpatrick2017ewc",
+            where="Figure 2, another width",
+            experiment="width",
         )
         for width in (16, 2048)
     ),
