@@ -188,14 +188,14 @@ def neighbourhoods() -> tuple[Contender, ...]:
     return tuple(lines)
 
 
-def estimators(n_powers: int) -> tuple[Contender, ...]:
+def estimators(n_powers: int, n_batched: int) -> tuple[Contender, ...]:
     """EWC with each of the five Fishers of van de Ven (2025), over so many powers of ten.
 
     The batched one is smaller than the others, so its powers begin at 10 and theirs at 1.
     """
     online = partial(EWC, anchors="latest")
     searched = {"grid": powers(*(10.0**k for k in range(n_powers))), "twin": (1e4,)}
-    tenfold = {"grid": powers(*(10.0 ** (k + 1) for k in range(n_powers))), "twin": (1e5,)}
+    tenfold = {"grid": powers(*(10.0 ** (k + 1) for k in range(n_batched))), "twin": (1e5,)}
     return (
         Contender("none", Finetune),
         Contender("exact", online, **searched),
@@ -237,7 +237,10 @@ def widths() -> tuple[Contender, ...]:
 
 
 def mas_inputs() -> tuple[Contender, ...]:
-    """MAS with importance measured on other inputs, and its local version."""
+    """MAS with importance measured on other inputs, and its local version.
+
+    A search may give two sources two strengths, so those of two users are also compared at the same ones.
+    """
     grid = powers(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
     sources = {
         "training": _train,
@@ -246,8 +249,14 @@ def mas_inputs() -> tuple[Contender, ...]:
         "classes 0 and 1": partial(_classes, first=0, stop=2),
         "classes 3 and 4": partial(_classes, first=3, stop=5),
     }
+    methods = {name: partial(MAS, inputs=inputs) for name, inputs in sources.items()}
     return (
         *_reference_lines(),
-        *(Contender(f"MAS ({name})", partial(MAS, inputs=inputs), grid) for name, inputs in sources.items()),
+        *(Contender(f"MAS ({name})", method, grid) for name, method in methods.items()),
         Contender("local MAS", local_mas, grid),
+        *(
+            Contender(f"MAS ({name}), strength {lam:g}", methods[name], powers(lam))
+            for name in ("classes 0 and 1", "classes 3 and 4")
+            for lam in (0.3, 1)
+        ),
     )

@@ -265,7 +265,7 @@ EXPERIMENTS = {
         _five_pairs(
             "fisher-split-mnist",
             "Five Fishers on split MNIST",
-            estimators(10),
+            estimators(10, 12),
             _budgets(
                 Budget(10, 3, epochs=20, batch_size=128, n_train=None, n_test=None, width=400),
                 Budget(10, 2, epochs=4, batch_size=128, n_train=None, n_test=None, width=200, chunk=12),
@@ -274,7 +274,7 @@ EXPERIMENTS = {
         _five_pairs(
             "fisher-split-cifar10",
             "Five Fishers on split CIFAR-10, a small convolutional network",
-            estimators(6),
+            estimators(6, 6),
             _budgets(
                 Budget(10, 5, epochs=20, batch_size=128, n_train=None, n_test=None, width=32, chunk=12),
                 Budget(10, 5, epochs=5, batch_size=64, n_train=None, n_test=None, width=16, chunk=1),
