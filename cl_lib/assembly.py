@@ -8,6 +8,7 @@ import numpy as np
 
 from cl_lib import metrics, results
 from cl_lib.declarations import Point
+from cl_lib.provenance import LOADED
 from cl_lib.units import Outcome, Unit
 
 
@@ -33,13 +34,14 @@ def assemble(
         name: {"chosen": list(chosen[name]), **summarise(np.concatenate(parts))}
         for name, parts in by_line.items()
     }
+    records = [outcome.record for outcome in (*searched.values(), *final.values())]
     manifest = {
         "schema": 1,
         **declared,
         "seeds": list(range(declared["budget"]["seeds"])),
         "methods": summary,
-        **_cost([outcome.record for outcome in (*searched.values(), *final.values())]),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_cost(records),
+        **_made(records),
         **made_by,
         "stale": None,
     }
@@ -58,6 +60,16 @@ def _cost(records: list[dict]) -> dict:
             for what in records[0]["versions"]
         },
     }
+
+
+def _made(records: list[dict]) -> dict:
+    """When the last network was trained, and by which code; a run that trains none changes neither."""
+    if not all("git" in record for record in records):  # units from before records had it
+        return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "git": LOADED}
+    last = max(records, key=lambda record: record["finished"])
+    changed = [record["git"]["dirty"] for record in records]
+    dirty = True in changed or (None if None in changed else False)
+    return {"finished": last["finished"], "git": last["git"] | {"dirty": dirty}}
 
 
 def _all(said: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ except ImportError:  # on Windows
 
 
 def record_of(device: str, seconds: float) -> dict:
-    """How a unit was made; the peak of memory is the unit's on a GPU, on a CPU that of the process so far."""
+    """How a unit was made, and when; the peak of memory is the unit's on a GPU, on a CPU the process's so far."""
     if device.startswith("cuda"):
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:
@@ -27,6 +28,8 @@ def record_of(device: str, seconds: float) -> dict:
         "seconds": round(seconds, 3),
         "peak_mib": peak and round(peak / 2**20),
         "versions": versions(),
+        "git": LOADED,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -70,3 +73,7 @@ def git_state() -> dict:
         return {"commit": None, "dirty": None}
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
+
+
+#: The state of the code as this process has it, also if the files change later.
+LOADED = git_state()

@@ -21,7 +21,6 @@ from cl_lib.assembly import assemble
 from cl_lib.compute import Cluster, Here, place
 from cl_lib.declarations import Experiment
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.provenance import git_state
 from cl_lib.store import Store, open_store
 from cl_lib.units import Outcome, Unit, choose, search_units, test_units
 
@@ -74,7 +73,6 @@ def run(
     check_run(name, profile, seeds, root=root)
     compute = place(device, scheduler)
     on_cpu = compute.on_cpu()
-    git = git_state()  # of the code that trains, not of a later commit
     experiment = EXPERIMENTS[name]
     budget = experiment.budgets[profile]
     budget = replace(budget, seeds=seeds or budget.seeds)
@@ -96,7 +94,7 @@ def run(
         check_run(name, profile, seeds, root=root)  # another run may have ended since
         _check_notes(name, root, store)
         declared = {"title": experiment.title, **experiment.declaration(profile, budget)}
-        made_by = {"git": git, "twin": store.twin, "mended": store.notes}
+        made_by = {"twin": store.twin, "mended": store.notes}
         assemble(path, declared, made_by, chosen, searched, final)
     return path
 

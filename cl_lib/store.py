@@ -151,6 +151,8 @@ def replicas_of(cached: Cached, experiment: Experiment) -> dict[Unit, Outcome]:
         "seconds": round(manifest["compute_seconds"] / max(1, len(found)), 3),
         "peak_mib": manifest["peak_mib"],
         "versions": manifest["versions"],
+        "git": manifest["git"],
+        "finished": manifest["finished"],
     }
     outcomes = {}
     for (stage, name, point, seed), rows in found.items():

@@ -682,11 +682,34 @@ def test_what_is_left_of_a_unit_is_locked_as_the_whole(reference, tmp_path):
         assert [r for left in mine for r in left.replicas()] == unit.replicas()[1:]
 
 
-def test_the_commit_is_that_of_the_start(tmp_path, monkeypatch):
-    commits = iter(["at the start", "during the run"])
-    monkeypatch.setattr(runner, "git_state", lambda: {"commit": next(commits), "dirty": False})
-    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
-    assert results.load_manifest("tiny", root=tmp_path)["git"]["commit"] == "at the start"
+def test_the_commit_is_that_of_the_code_that_trained(tmp_path, monkeypatch):
+    run = partial(runner.run, "tiny", profile="cpu", device="cpu", root=tmp_path)
+
+    def made(seeds, digit, day, dirty=False):
+        git, record_of = {"commit": digit * 40, "dirty": dirty}, provenance.record_of
+        noted = {"git": git, "finished": f"2026-01-0{day}T00:00:00+00:00"}
+        monkeypatch.setattr(units, "record_of", lambda *asked: record_of(*asked) | noted)
+        run(seeds=seeds)
+        manifest = results.load_manifest("tiny", root=tmp_path)
+        return manifest["git"]["commit"][0], manifest["git"]["dirty"], manifest["finished"][9]
+
+    assert made(2, "a", 1) == ("a", False, "1")
+    assert made(2, "b", 2) == ("a", False, "1")  # which trains nothing
+    shutil.rmtree(tmp_path / ".units")
+    assert made(3, "b", 2, dirty=True) == ("b", True, "2")  # the rest is taken from the result
+    assert made(4, "c", 3) == ("c", True, "3")
+    outcome = units.Outcome.split
+    monkeypatch.setattr(  # as units were before their records had it
+        units.Outcome,
+        "split",
+        lambda self: [
+            replace(o, record={k: v for k, v in o.record.items() if k not in ("git", "finished")})
+            for o in outcome(self)
+        ],
+    )
+    made(5, "d", 4)
+    manifest = results.load_manifest("tiny", root=tmp_path)
+    assert manifest["git"] == provenance.LOADED and manifest["finished"] > "2026-01-04"
 
 
 def test_a_worker_with_other_code_is_refused(tmp_path):
