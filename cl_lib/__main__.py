@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -68,7 +68,7 @@ def _list(_: argparse.Namespace) -> int:
                 name,
                 profile if profile == "full" else f"{profile}, waits for a GPU",
                 str(len(manifest["seeds"])),
-                manifest["devices"][0],
+                results.AND.join(manifest["devices"]),
                 manifest["finished"][:10],
                 "as declared" if experiment.made(manifest) else "changed since",
                 freshness.last_known(name),
@@ -99,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.scheduler is None:
         for dataset in {EXPERIMENTS[name].dataset for name in names}:
             load(dataset)  # what is missing is said before anything is trained
-    diverged = False
+    failed = False
     for name in names:
         try:
             path = runner.run(
@@ -110,10 +110,10 @@ def _run(options: argparse.Namespace) -> int:
                 scheduler=options.scheduler,
             )
             print(f"wrote {path}")
-        except FloatingPointError as error:  # of one experiment; the others are run
-            print(f"error: {error}", file=sys.stderr)
-            diverged = True
-    return 2 if diverged else 0
+        except (ValueError, FloatingPointError, MemoryError, ChildProcessError) as error:
+            print(f"error: {error}", file=sys.stderr)  # of one experiment; the others are run
+            failed = True
+    return 2 if failed else 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -127,6 +127,9 @@ def _verify(options: argparse.Namespace) -> int:
             results.load(name)  # all are there and in order, or none is marked
         for name in names:
             freshness.mark_stale(name, options.stale_because)
+    if not options.name and not any((results.folder() / name / "manifest.json").is_file() for name in names):
+        print(f"nothing is cached in {results.folder()}")
+        return 1
     failed = 0
     for name in names:
         try:

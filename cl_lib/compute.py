@@ -1,6 +1,7 @@
 """Where units of work are computed: in this process, or on a Dask cluster."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +10,7 @@ from cl_lib.training import training_device
 from cl_lib.units import Outcome, Unit, run_unit
 
 _LOADED = code_digest()  # of the code as this process has it, also if the files change later
+FIRST_WORKER = 60  # seconds in which a worker must have come to the scheduler
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,18 @@ class Cluster:
     def on_cpu(self) -> bool:
         """Whether units should be small: where every worker that is there by now computes on a CPU.
 
-        Refuses an address at which no scheduler answers.
+        Refuses an address at which no scheduler answers, or to whose scheduler no worker comes.
         """
         with self._connect() as client:
             if self.device == "cpu":
                 return True
+            try:
+                client.wait_for_workers(1, timeout=FIRST_WORKER)
+            except TimeoutError:
+                raise ValueError(
+                    f"scheduler is {self.address!r}, which has no worker after {FIRST_WORKER} seconds: start "
+                    f"some, such as with dask worker {self.address}, then give the command again."
+                ) from None
             devices = client.run(training_device, self.device, on_error="ignore").values()
         return bool(devices) and all(device.type == "cpu" for device in devices)
 
@@ -106,6 +115,11 @@ def _outcome_of(future, unit: Unit) -> Outcome:
 
     try:
         return future.result()
+    except CancelledError:
+        raise ConnectionError(
+            f"{unit}: the scheduler was lost, or has dropped it; once one is there, the same command goes on "
+            "from here."
+        ) from None
     except KilledWorker as error:
         raise ChildProcessError(
             f"{unit}: the scheduler gave it up, since each worker that had it died ({error.allowed_failures} "

@@ -17,7 +17,7 @@ except ImportError:  # on Windows
 
 
 def record_of(device: str, seconds: float) -> dict:
-    """How a unit was made, and when; the peak of memory is the unit's on a GPU, on a CPU the process's so far."""
+    """How and when a unit was made; the peak of memory is the unit's on a GPU, else of the process so far."""
     if device.startswith("cuda"):
         name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:

@@ -778,15 +778,33 @@ def test_what_diverges_on_a_cluster_is_alone_in_the_end(reference, monkeypatch):
     }
 
 
-def test_a_unit_of_which_every_worker_dies_is_named():
+def test_a_scheduler_without_workers_is_refused(monkeypatch):
+    distributed = module("distributed")
+    monkeypatch.setattr(compute, "FIRST_WORKER", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(ValueError, match=r"which has no worker after 0\.1 seconds: start some"),
+    ):
+        compute.Cluster(cluster.scheduler_address, "auto").on_cpu()
+
+
+def test_a_unit_that_a_cluster_loses_is_named():
     distributed = module("distributed")
 
     class Lost:
-        def result(self):
-            raise distributed.KilledWorker("a task", "a worker", 3)
+        def __init__(self, error):
+            self.error = error
 
+        def result(self):
+            raise self.error
+
+    unit = units.search_units(TINY, "cpu", BUDGET)[-1]
+    killed = distributed.KilledWorker("a task", "a worker", 3)
     with pytest.raises(ChildProcessError, match=r"^tiny: L2 at .* each worker that had it died \(3 may\)"):
-        compute._outcome_of(Lost(), units.search_units(TINY, "cpu", BUDGET)[-1])
+        compute._outcome_of(Lost(killed), unit)
+    cancelled = distributed.client.FutureCancelledError("a task", "scheduler-connection-lost")
+    with pytest.raises(ConnectionError, match="^tiny: L2 at .* scheduler was lost.* goes on from here"):
+        compute._outcome_of(Lost(cancelled), unit)
 
 
 def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
