@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,8 @@ def check(name: str, *, root: Path | None = None) -> State:
     lines = tuple(f"{contender}: {line}" for contender, those in found.items() for line in those)
     lines += tuple(_summed_up(cached))
     state = State(name, _verdict(lines, cached.manifest), lines)
-    _remember(state, digest, root)
+    with suppress(OSError):  # where nothing can be written, the twin is run again next time
+        _remember(state, digest, root)
     return state
 
 
@@ -168,7 +170,7 @@ def _remember(state: State, digest: str, root: Path) -> None:
 def _read_stamps(root: Path) -> dict:
     try:
         return json.loads(_stamps(root).read_text("utf8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
 
 

@@ -72,6 +72,14 @@ def test_list_shows_what_is_there_and_what_is_not(call, run_once):
     assert tiny.index("A tiny experiment") == head.index("title")
 
 
+def test_list_shows_all_devices(call, run_once, tmp_path, monkeypatch):
+    shutil.copytree(run_once[0] / "tiny", tmp_path / "tiny")
+    manifest = results.load_manifest("tiny", root=tmp_path) | {"devices": ["a CPU", "a GPU"]}
+    results.save_manifest(tmp_path / "tiny", manifest)
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    assert " a CPU; a GPU " in call("list")[1]
+
+
 def test_list_sees_changed_settings(call, monkeypatch):
     tiny = tiny_experiment.TINY
     monkeypatch.setitem(__main__.EXPERIMENTS, "tiny", replace(tiny, training={**tiny.training, "lr": 0.2}))
@@ -111,10 +119,11 @@ def test_verify_goes_on_past_a_twin_that_fails(call, run_once, tmp_path, monkeyp
     assert printed.endswith("tiny: fresh\n")
 
 
-def test_a_run_that_diverges_leaves_the_others_their_turn(call, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [FloatingPointError, ValueError, MemoryError, ChildProcessError])
+def test_a_run_that_fails_leaves_the_others_their_turn(kind, call, tmp_path, monkeypatch):
     def run(name, **_):
         if name == "tiny":
-            raise FloatingPointError("tiny: EWC, seed 0 diverged")
+            raise kind("tiny: EWC, seed 0 diverged")
         return tmp_path / name
 
     monkeypatch.setattr(runner, "run", run)
@@ -183,6 +192,11 @@ def test_verify_says_fresh_and_list_remembers(call):
     assert call("verify")[:2] == (0, "tiny: fresh\nwidth: not cached\n")
     assert call("verify", "width")[:2] == (1, "width: not cached\n")  # asked for by name
     assert "fresh" in call("list")[1].splitlines()[1]
+
+
+def test_verify_of_nothing_fails(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
+    assert call("verify")[:2] == (1, f"nothing is cached in {tmp_path}\n")
 
 
 def test_verify_fails_until_there_is_a_note(call, run_once):

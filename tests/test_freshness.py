@@ -331,6 +331,12 @@ def test_the_verdict_is_known_until_code_or_manifest_change(root, monkeypatch):
     assert freshness.last_known("tiny", root=root) == "not verified"
 
 
+def test_a_folder_that_keeps_no_verdicts_does_not_fail(root):
+    (root / ".units").write_text("where a folder would be")
+    assert freshness.check("tiny", root=root).verdict == "fresh"
+    assert freshness.check_within(0, root=root)["tiny"].verdict == "fresh"
+
+
 def test_a_verdict_is_about_the_manifest_that_was_looked_at(root, monkeypatch):
     def meanwhile(experiment):
         freshness.mark_stale("tiny", "a reason", root=root)
