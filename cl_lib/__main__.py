@@ -56,7 +56,6 @@ def _list(_: argparse.Namespace) -> int:
     rows = [("name", "profile", "seeds", "on", "finished", "settings", "behaviour", "title")]
     for name, experiment in EXPERIMENTS.items():
         try:
-            freshness.check_form(results.load_manifest(name))
             manifest = results.load(name).manifest
         except (FileNotFoundError, results.CorruptResult) as error:
             state = "not cached" if isinstance(error, FileNotFoundError) else "damaged"

@@ -190,8 +190,18 @@ class Experiment:
 
 
 def named(what):
-    """A function by its name, one with fixed arguments with these, a plain value as it is: for JSON."""
+    """A function by its name, one with fixed arguments with these, a plain value as it is: for JSON.
+
+    Raises
+    ------
+    ValueError
+        For a partial function with positional arguments, which would not be written down.
+    """
     if isinstance(what, partial):
+        if what.args:
+            raise ValueError(
+                f"{what} has positional arguments: name each of them, so that they are declared."
+            )
         fixed = {key: named(value) for key, value in what.keywords.items()}
         return {"function": named(what.func), "fixed": fixed}
     return getattr(what, "__name__", what)

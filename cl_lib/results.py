@@ -26,6 +26,7 @@ from cl_lib import metrics
 COLUMNS = ["method", "strength", "strength_2", "seed", "after_task", "on_task", "accuracy"]
 #: What lies beside the manifest.
 FILES = ("accuracy.csv", "search.csv", "arrays.npz")
+SCHEMA = "manifest.schema.json"
 AND = "; "  # between the devices that made one replica, where it is not known which did
 DIGITS = 6  # of an accuracy in a file; a test set has at most 20,800 images
 
@@ -79,9 +80,23 @@ def load_manifest(name: str, *, root: Path | None = None) -> dict:
         ) from None
     except ValueError as error:
         raise CorruptResult(f"{path} is no JSON ({error}); {_again(name)}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise CorruptResult(f"{path} names no files; {_again(name)}")
+    try:
+        check_form(manifest)
+    except CorruptResult as error:
+        raise CorruptResult(f"{path} has not the form of a manifest ({error}); {_again(name)}") from None
     return manifest
+
+
+def check_form(manifest: dict) -> None:
+    """Hold a manifest against the JSON schema beside this module."""
+    from jsonschema import ValidationError, validate
+
+    try:
+        validate(manifest, json.loads(Path(__file__).with_name(SCHEMA).read_text("utf8")))
+    except ValidationError as error:
+        name = manifest.get("experiment") if isinstance(manifest, dict) else None
+        where = "/".join(map(str, error.absolute_path)) or "the manifest"
+        raise CorruptResult(f"{name}: {where}: {error.message}") from None
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,8 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
     ------
     FloatingPointError
         If a final run diverges, or one of several networks, which would take the others along.
+    MemoryError
+        If a GPU has not enough of it.
     """
     with _ONE_AT_A_TIME:
         place = training_device(device)
@@ -216,6 +218,11 @@ def run_unit(unit: Unit, device: str = "auto") -> Outcome:
                 raise FloatingPointError(f"{unit}: {error}") from None
             n_tasks = len(_stream(unit))
             accuracy, arrays, used = np.full((1, n_tasks, n_tasks), np.nan), {}, str(place)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                f"{unit}: {place} has not enough memory ({str(error).splitlines()[0]}). Start fewer "
+                "processes there; the same command goes on from here."
+            ) from None
         return Outcome(accuracy, arrays, record_of(used, time.perf_counter() - started))
 
 

@@ -301,7 +301,7 @@ def test_a_note_says_why_and_about_what(root):
 def test_damage_is_found_before_the_twin_runs(root, monkeypatch):
     monkeypatch.setattr(freshness, "run_twin", lambda _: pytest.fail("the twin ran"))
     edit(root, lambda m: m.pop("files"))
-    with pytest.raises(results.CorruptResult, match="names no files"):
+    with pytest.raises(results.CorruptResult, match="'files' is a required property"):
         freshness.check("tiny", root=root)
     edit(root, lambda m: m.update(files={}))
     with pytest.raises(results.CorruptResult, match="tiny: files: "):
@@ -480,10 +480,10 @@ def test_a_cached_result_has_the_settings_that_are_declared(name):
 
 
 def test_the_schema_lies_beside_the_module():
-    schema = json.loads((ROOT / "cl_lib" / freshness.SCHEMA).read_text("utf8"))
+    schema = json.loads((ROOT / "cl_lib" / results.SCHEMA).read_text("utf8"))
     assert set(schema["required"]) == set(schema["properties"])
     project = (ROOT / "pyproject.toml").read_text("utf8")
-    assert re.search(rf'package-data\]\ncl_lib = \["{freshness.SCHEMA}"\]', project)
+    assert re.search(rf'package-data\]\ncl_lib = \["{results.SCHEMA}"\]', project)
 
 
 def test_a_change_of_any_source_file_is_noticed(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from cl_lib import freshness, provenance, results
+from cl_lib import provenance, results
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.results import CorruptResult
 
@@ -222,12 +222,14 @@ def test_pickles_are_refused():
         results.load_arrays(packed)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"files": []}', '{"files": {}}'])
-def test_a_manifest_without_files_is_corrupt(tmp_path, content):
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"files": {}}', json.dumps(MANIFEST | {"seeds": 2}), json.dumps([MANIFEST])]
+)
+def test_a_manifest_without_form_is_corrupt(tmp_path, content):
     saved(tmp_path)
     (tmp_path / "small" / "manifest.json").write_text(content)
-    with pytest.raises(CorruptResult):
-        results.load("small", root=tmp_path)
+    with pytest.raises(CorruptResult, match="not the form of a manifest .* python -m cl_lib run small"):
+        results.load_manifest("small", root=tmp_path)
 
 
 def test_where_results_lie(monkeypatch, tmp_path):
@@ -274,11 +276,11 @@ def changed(path, value):
 
 
 def test_the_schema_accepts_a_manifest():
-    freshness.check_form(MANIFEST)
-    freshness.check_form({**MANIFEST, "stale": {"since": "2026-02-01", "why": "another loss"}})
-    freshness.check_form({**MANIFEST, "stream": {"function": "permuted", "fixed": {"n_tasks": 2}}})
+    results.check_form(MANIFEST)
+    results.check_form({**MANIFEST, "stale": {"since": "2026-02-01", "why": "another loss"}})
+    results.check_form({**MANIFEST, "stream": {"function": "permuted", "fixed": {"n_tasks": 2}}})
     kept = {"method": "EWC", "grid": [[1.0]], "width": None, "training": {"keep_optimizer": True}}
-    freshness.check_form({**MANIFEST, "contenders": {"EWC": kept}})
+    results.check_form({**MANIFEST, "contenders": {"EWC": kept}})
 
 
 FREE = {("contenders", "EWC"), ("data_sha256", "pixels"), ("twin", "EWC"), ("methods", "EWC")}
@@ -288,7 +290,7 @@ ENTRIES = list(leaves(MANIFEST))
 @pytest.mark.parametrize("path", ENTRIES, ids=lambda path: "/".join(map(str, path)))
 def test_the_schema_refuses_an_entry_of_another_type(path):
     with pytest.raises(CorruptResult, match=path[0]):
-        freshness.check_form(changed(path, {"no": "such thing"}))
+        results.check_form(changed(path, {"no": "such thing"}))
 
 
 REQUIRED = [p for p in ENTRIES if isinstance(p[-1], str) and p not in FREE]
@@ -297,7 +299,7 @@ REQUIRED = [p for p in ENTRIES if isinstance(p[-1], str) and p not in FREE]
 @pytest.mark.parametrize("path", REQUIRED, ids=lambda path: "/".join(map(str, path)))
 def test_the_schema_misses_what_is_left_out(path):
     with pytest.raises(CorruptResult, match=path[-1]):
-        freshness.check_form(changed(path, None))
+        results.check_form(changed(path, None))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_the_schema_misses_what_is_left_out(path):
 )  # fmt: skip
 def test_the_schema_refuses_values(path, value):
     with pytest.raises(CorruptResult, match="small: "):
-        freshness.check_form(changed(path, value))
+        results.check_form(changed(path, value))
 
 
 # What is cached
@@ -359,7 +361,6 @@ def test_a_cached_result_is_whole(name, monkeypatch):
     monkeypatch.delenv("CL_LIB_RESULTS", raising=False)
     cached = results.load(name)
     manifest = cached.manifest
-    freshness.check_form(manifest)
     assert manifest["experiment"] == name and name in EXPERIMENTS
     assert tuple(manifest["contenders"]) == cached.methods
     for method in cached.methods:  # what the manifest says of them, freshness.check looks at

@@ -28,7 +28,6 @@ from cl_lib import (
     compute,
     declarations,
     fit,
-    freshness,
     metrics,
     models,
     provenance,
@@ -180,7 +179,17 @@ def test_units_in_threads_of_one_process_are_what_they_are_alone():
     np.testing.assert_array_equal(beside, alone)
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_unit_that_a_gpu_cannot_hold_is_named(monkeypatch):
+    def train(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more")
+
+    monkeypatch.setattr(units, "train", train)
+    message = r"^tiny: EWC at .* not enough memory \(CUDA out .* GiB\)\. Start fewer .* goes on from here"
+    with pytest.raises(MemoryError, match=message):
+        units.run_unit(units.search_units(TINY, "cpu", BUDGET)[0], "cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
 def test_a_device_that_cannot_be_used_is_refused_before_any_work(device, tmp_path, monkeypatch):
     monkeypatch.setattr("cl_lib.store.run_twin", lambda _: pytest.fail("the twin ran"))
     with pytest.raises(ValueError, match=f"device is '{device}', which cannot be used"):
@@ -537,6 +546,13 @@ def test_networks_of_a_changed_part_of_ones_own_are_trained_again(part, tmp_path
 def test_a_declaration_that_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(TINY, **change)
+
+
+def test_fixed_arguments_are_declared_by_their_names():
+    fixed = {"function": "permuted", "fixed": {"n_tasks": 2}}
+    assert declarations.named(partial(setups.permuted, n_tasks=2)) == fixed
+    with pytest.raises(ValueError, match="permuted.* has positional arguments: name each of them"):
+        declarations.named(partial(setups.permuted, load("digits")))
 
 
 @pytest.mark.parametrize("grid", [(), (1.0, 10.0), ((1.0,), (1.0, 2.0)), ((1.0, 2.0, 3.0),)])
@@ -912,7 +928,7 @@ def test_a_contender_may_be_trained_otherwise(tmp_path, monkeypatch):
     manifest = results.load_manifest("tiny", root=tmp_path)
     assert manifest["contenders"]["slower"]["training"] == {"lr": 0.01}
     assert "training" not in manifest["contenders"]["finetune"]
-    freshness.check_form(manifest)
+    results.check_form(manifest)
 
 
 def test_a_contender_may_have_a_network_of_its_own(tmp_path, monkeypatch):
@@ -936,7 +952,7 @@ def test_a_contender_may_have_a_network_of_its_own(tmp_path, monkeypatch):
     assert manifest["contenders"]["plain"]["network"] == "mlp"
     assert "network" not in manifest["contenders"]["finetune"]
     assert manifest["twin"]["plain"]["effect"] == 0
-    freshness.check_form(manifest)
+    results.check_form(manifest)
     own, of_all = (
         declarations.recipe(manifest | {"contenders": {"plain": entry}}, "plain", "test")
         for entry in (manifest["contenders"]["plain"], manifest["contenders"]["finetune"])
