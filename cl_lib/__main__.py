@@ -1,6 +1,7 @@
 """Command line: ``python -m cl_lib list | run | verify | report``."""
 
 import argparse
+import os
 import sys
 
 from cl_lib import results
@@ -12,7 +13,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads, such as head, has enough; nor is the end to complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -236,18 +237,40 @@ def lock(name: str, *, root: Path) -> FileLock:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either whole or not there, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    _write_all({path: content})
+
+
+def _write_all(contents: dict[Path, bytes]) -> None:
+    """Write all of these files beside their places, then move each there, in this order."""
+    waiting = []
     try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)  # Windows replaces no open file
-    except BaseException:
-        os.unlink(part)
-        raise
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+            waiting.append((part, path))
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, 0o644)
+        while waiting:
+            os.replace(*waiting[0])  # Windows replaces no open file
+            waiting.pop(0)
+    finally:
+        for part, _ in waiting:
+            os.unlink(part)
+    for folder in {path.parent for path in contents}:
+        _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Let what was moved into a folder outlast a power cut, where the system can."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict, manifest: dict) -> None:
@@ -257,16 +280,18 @@ def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict,
         "search.csv": _csv(search),
         "arrays.npz": pack_arrays(arrays),
     }
-    for file, content in contents.items():
-        write_atomically(path / file, content)
     digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-    save_manifest(path, {**manifest, "files": digests})
+    contents["manifest.json"] = _json({**manifest, "files": digests})
+    _write_all({path / file: content for file, content in contents.items()})
 
 
 def save_manifest(path: Path, manifest: dict) -> None:
     """Write the manifest of the result in the folder ``path``."""
-    text = json.dumps(manifest, indent=1, allow_nan=False)
-    write_atomically(path / "manifest.json", (text + "\n").encode())
+    write_atomically(path / "manifest.json", _json(manifest))
+
+
+def _json(manifest: dict) -> bytes:
+    return (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
 
 
 def pack_arrays(arrays: dict[str, np.ndarray]) -> bytes:

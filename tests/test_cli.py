@@ -1,6 +1,7 @@
 """The command line: what it prints, what it refuses, and its exit status."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -256,6 +257,15 @@ def test_it_can_be_called(tmp_path):
         [sys.executable, "-m", "cl_lib", "run", "nothing"], cwd=ROOT, capture_output=True, text=True
     )
     assert found.returncode == 2 and "permuted-mnist" in found.stderr
+
+
+def test_who_has_read_enough_may_close_the_pipe(tmp_path):
+    command = [sys.executable, "-m", "cl_lib", "list"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = os.environ | {"CL_LIB_RESULTS": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == b"" and listing.wait() == 1
 
 
 @pytest.mark.parametrize("gpu", [False, True])

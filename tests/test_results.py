@@ -201,6 +201,36 @@ def test_a_file_is_replaced_whole(tmp_path):
         assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_result_is_written_whole_before_any_file_is_replaced(tmp_path, monkeypatch):
+    moved, replace, written, fsync = [], os.replace, [], os.fsync
+
+    def write(number):
+        written.append(number)
+        if len(written) == fails_at:
+            raise OSError("the disk is full")
+        fsync(number)
+
+    monkeypatch.setattr(os, "replace", lambda part, path: (moved.append(path.name), replace(part, path)))
+    monkeypatch.setattr(os, "fsync", write)
+    fails_at = 4  # the manifest
+    with pytest.raises(OSError, match="disk is full"):
+        saved(tmp_path)
+    assert not moved and not list((tmp_path / "small").iterdir())
+    fails_at = None
+    saved(tmp_path)
+    assert moved == [*results.FILES, "manifest.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be synchronised there")
+def test_a_file_outlasts_a_power_cut_and_so_does_its_name(tmp_path, monkeypatch):
+    synchronised, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (synchronised.append(os.fstat(number).st_ino), fsync(number))
+    )
+    results.write_atomically(tmp_path / "file", b"content")
+    assert synchronised == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+
+
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
 def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, step):
     path = tmp_path / "file"

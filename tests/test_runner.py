@@ -594,18 +594,18 @@ def test_an_unknown_experiment_is_refused():
 # Interruptions
 
 
-def start(root, trained=None, seeds=None):
+def start(root, trained=None, seeds=None, slow=0.0):
     """Start a run in a process of its own, which can be killed."""
     quickest = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in quickest else "spawn")
     context.set_forkserver_preload(["tiny_experiment", "cl_lib.runner"])
-    process = context.Process(target=run_tiny, args=(root, trained, seeds))
+    process = context.Process(target=run_tiny, args=(root, trained, seeds, slow))
     process.start()
     return process
 
 
-def run_tiny(root, trained=None, seeds=None):
-    """Run it; the file ``trained`` gets the names of the units that are trained here."""
+def run_tiny(root, trained=None, seeds=None, slow=0.0):
+    """Run it; the file ``trained`` gets the names of the units trained here, each ``slow`` seconds longer."""
     torch.set_num_threads(1)
     if trained:
         trained.touch()
@@ -613,6 +613,7 @@ def run_tiny(root, trained=None, seeds=None):
         def noted(unit, device):
             with trained.open("a", encoding="utf8") as file:
                 print(unit.key, file=file)
+            time.sleep(slow)
             return units.run_unit(unit, device)
 
         compute.run_unit = noted
@@ -665,12 +666,13 @@ def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_pat
 
 
 def test_two_runs_at_once_share_the_work(reference, tmp_path):
-    processes = [start(tmp_path, trained=tmp_path / str(i)) for i in range(2)]
+    processes = [start(tmp_path, trained=tmp_path / str(i), slow=0.5) for i in range(2)]
     for process in processes:
         process.join()
         assert process.exitcode == 0
     trained = [(tmp_path / str(i)).read_text("utf8").split() for i in range(2)]
-    assert len(sum(trained, [])) == len(set(sum(trained, [])))  # nothing is trained by both
+    assert all(trained)  # both train something, and nothing is trained by both
+    assert len(sum(trained, [])) == len(set(sum(trained, [])))
     assert files_of(tmp_path) == files_of(reference[1])
     assert not list((tmp_path / ".units" / "tiny").glob(".*part"))
 
@@ -760,8 +762,8 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_
 
     def note(store, unit, outcome):
         if not written:  # the first result is here, others are under way
-            victim = next(iter(cluster.workers.values()))
-            victim.process.process.kill()
+            victim = max(cluster.scheduler.workers.values(), key=lambda worker: len(worker.processing))
+            cluster.workers[victim.name].process.process.kill()
         written.extend(replica.key for replica in unit.replicas())
         write(store, unit, outcome)
 
@@ -774,6 +776,8 @@ def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(reference, tmp_
             assert compute.Cluster(cluster.scheduler_address, device).on_cpu() is on_cpu
         options = ["--profile", "cpu", "--device", "cpu", "--scheduler", cluster.scheduler_address]
         assert __main__.main(["run", "tiny", *options]) == 0
+        lost = [event for _, event in cluster.scheduler.get_events("all") if not event.get("expected", True)]
+    assert len(lost) == 1 and lost[0]["processing-tasks"]  # which ran again
     assert len(written) == len(set(written)) == len(list((tmp_path / ".units" / "tiny").glob("*.npz")))
     assert files_of(tmp_path) == files_of(reference[1])
 
