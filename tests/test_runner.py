@@ -594,12 +594,12 @@ def test_an_unknown_experiment_is_refused():
 # Interruptions
 
 
-def start(root, trained=None, seeds=None, slow=0.0):
+def start(*arguments, target=None, **options):
     """Start a run in a process of its own, which can be killed."""
     quickest = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in quickest else "spawn")
     context.set_forkserver_preload(["tiny_experiment", "cl_lib.runner"])
-    process = context.Process(target=run_tiny, args=(root, trained, seeds, slow))
+    process = context.Process(target=target or run_tiny, args=arguments, kwargs=options)
     process.start()
     return process
 
@@ -639,8 +639,8 @@ def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_pat
     def count(root=tmp_path):
         return len(list((root / ".units" / "tiny").glob("*.npz")))
 
-    while kills < 20:
-        before, process = count(), start(tmp_path)
+    while kills < 20 or amid < 8:  # so many were killed amid the work
+        before, process = count(), start(tmp_path, trained=tmp_path / "trained", slow=0.05)
         if kills % 2:  # every second blow falls after something new was finished
             while process.is_alive() and count() == before:
                 time.sleep(0.01)
@@ -650,18 +650,43 @@ def test_a_run_killed_twenty_times_ends_with_the_same_numbers(reference, tmp_pat
         if process.exitcode:
             assert os.name != "posix" or process.exitcode == -signal.SIGKILL
             kills += 1
+            assert kills < 100
             amid += before < count() < count(reference[1])
         else:  # finished before the blow: begin anew
             for file in (tmp_path / ".units" / "tiny").glob("*.npz"):
                 if moments.random() < 0.5:
                     file.unlink()
-    assert amid > 0  # some were killed amid the work
     finished = {file.stat().st_mtime_ns for file in (tmp_path / ".units" / "tiny").glob("*.npz")}
     process = start(tmp_path)
     process.join()
     assert process.exitcode == 0
     kept = {file.stat().st_mtime_ns for file in (tmp_path / ".units" / "tiny").glob("*.npz")}
     assert finished <= kept  # what was finished was not lost
+    assert files_of(tmp_path) == files_of(reference[1])
+
+
+def run_until_two_files_of_four_are_moved(root):
+    """End as suddenly as a kill does, while the result is written."""
+    replace = os.replace
+
+    def last(part, path):
+        replace(part, path)
+        if path.name == results.FILES[1]:
+            os._exit(9)
+
+    os.replace = last
+    run_tiny(root)
+
+
+def test_a_run_killed_while_it_writes_its_result_is_made_up_for_by_the_next(reference, tmp_path, capsys):
+    runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
+    process = start(tmp_path, target=run_until_two_files_of_four_are_moved)
+    process.join()
+    assert process.exitcode == 9
+    with pytest.raises(CorruptResult, match="does not have the SHA-256"):
+        results.load("tiny", root=tmp_path)
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    assert "Nothing is taken from the cached tiny" in capsys.readouterr().out
     assert files_of(tmp_path) == files_of(reference[1])
 
 
