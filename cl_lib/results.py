@@ -258,7 +258,7 @@ def _write_all(contents: dict[Path, bytes]) -> None:
             waiting.pop(0)
     finally:
         for part, _ in waiting:
-            os.unlink(part)
+            Path(part).unlink(missing_ok=True)
     for folder in {path.parent for path in contents}:
         _sync(folder)
 

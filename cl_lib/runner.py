@@ -65,9 +65,12 @@ def run(
     ValueError
         For an unknown name, profile or device, or fewer than two seeds; if the result there holds more than
         this run would, a fuller profile or more seeds, or was marked stale while this run was under way; if
-        no scheduler answers, or one of its workers has other code.
+        no scheduler answers, it has no worker, or one of its workers has other code.
     FloatingPointError
         If a final run diverges; all other networks are finished and kept.
+    MemoryError, ChildProcessError, ConnectionError
+        If a GPU cannot hold a unit, every worker that had it died, or the scheduler is lost; what is finished
+        is kept.
     """
     root = root or results.folder()
     check_run(name, profile, seeds, root=root)
