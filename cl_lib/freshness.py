@@ -20,7 +20,7 @@ from filelock import FileLock
 from cl_lib import results
 from cl_lib.assembly import summarise
 from cl_lib.experiments import EXPERIMENTS
-from cl_lib.results import check_form as check_form  # under this name the book calls it
+from cl_lib.files import write_atomically
 from cl_lib.store import digest_of
 from cl_lib.twins import differences, run_twin
 
@@ -150,7 +150,7 @@ def _remember(state: State, digest: str, root: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):  # checks may run side by side
         stamps = _read_stamps(root) | {state.name: (digest, state.verdict)}
-        results.write_atomically(file, json.dumps(stamps, indent=1).encode())
+        write_atomically(file, json.dumps(stamps, indent=1).encode())
 
 
 def _read_stamps(root: Path) -> dict:

@@ -1,5 +1,6 @@
 """The reproduction table: what was published, and what we did."""
 
+from functools import lru_cache, partial
 from pathlib import Path
 
 from cl_lib import results
@@ -10,7 +11,7 @@ from cl_lib.published import CLAIMS, WORKS
 
 def rows(root: Path | None = None) -> list[dict]:
     """One row for each claim, from the manifests alone."""
-    found = []
+    found, manifest_of = [], lru_cache(partial(results.load_manifest, root=root))
     for claim in CLAIMS:
         work = WORKS[claim.source]
         source = OUR_BAR.format(work) if claim.own else f"{work}, {claim.where}"
@@ -23,7 +24,7 @@ def rows(root: Path | None = None) -> list[dict]:
             "source": source,
         }
         try:
-            manifest = results.load_manifest(claim.experiment, root=root)
+            manifest = manifest_of(claim.experiment)
         except FileNotFoundError:
             found.append(row | {"ours": None, "verdict": "not run", "run": "-"})
             continue

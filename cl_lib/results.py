@@ -9,9 +9,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +20,7 @@ import pandas as pd
 from filelock import FileLock
 
 from cl_lib import metrics
+from cl_lib.files import write_atomically, write_together
 
 #: Columns of the tidy tables.
 COLUMNS = ["method", "strength", "strength_2", "seed", "after_task", "on_task", "accuracy"]
@@ -235,44 +234,6 @@ def lock(name: str, *, root: Path) -> FileLock:
     return FileLock(path / "result.lock")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there, whatever happens meanwhile."""
-    _write_all({path: content})
-
-
-def _write_all(contents: dict[Path, bytes]) -> None:
-    """Write all of these files beside their places, then move each there, in this order."""
-    waiting = []
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            number, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-            waiting.append((part, path))
-            with os.fdopen(number, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)
-        while waiting:
-            os.replace(*waiting[0])  # Windows replaces no open file
-            waiting.pop(0)
-    finally:
-        for part, _ in waiting:
-            Path(part).unlink(missing_ok=True)
-    for folder in {path.parent for path in contents}:
-        _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    """Let what was moved into a folder outlast a power cut, where the system can."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
 def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict, manifest: dict) -> None:
     """Write a result: the data files, then the manifest that names their SHA-256."""
     contents = {
@@ -282,7 +243,7 @@ def save(path: Path, accuracy: pd.DataFrame, search: pd.DataFrame, arrays: dict,
     }
     digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
     contents["manifest.json"] = _json({**manifest, "files": digests})
-    _write_all({path / file: content for file, content in contents.items()})
+    write_together({path / file: content for file, content in contents.items()})
 
 
 def save_manifest(path: Path, manifest: dict) -> None:

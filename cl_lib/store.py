@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from cl_lib import results
 from cl_lib.declarations import Experiment, recipe
+from cl_lib.files import write_atomically
 from cl_lib.provenance import versions
 from cl_lib.results import Cached, CorruptResult
 from cl_lib.twins import differences, run_twin
@@ -65,7 +66,7 @@ class Store:
     def write(self, unit: Unit, outcome: Outcome) -> None:
         """Keep an outcome, each replica for itself."""
         for replica, own in zip(unit.replicas(), outcome.split(), strict=True):
-            results.write_atomically(self.path / f"{self.name(replica)}.npz", own.pack())
+            write_atomically(self.path / f"{self.name(replica)}.npz", own.pack())
 
     def lock(self, unit: Unit) -> FileLock:
         """The right to compute a unit; it ends with the process that has it."""
@@ -118,7 +119,7 @@ def open_store(path: Path, experiment: Experiment, manifest: dict | None = None)
         known = [*manifest.get("mended", []), *filter(None, [manifest.get("stale")])]
         notes += [note for note in known if note not in notes]
         content = json.dumps({"code": digest, "twin": twin, "notes": notes}, indent=1)
-        results.write_atomically(file, content.encode())
+        write_atomically(file, content.encode())
     return Store(path, twin, notes)
 
 

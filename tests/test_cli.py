@@ -15,6 +15,7 @@ from conftest import ROOT
 
 from cl_lib import __main__, compute, experiments, freshness, report, results, runner
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.files import write_atomically
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +91,14 @@ def test_list_sees_changed_settings(call, monkeypatch):
 @pytest.mark.parametrize("content", [b"{", b"{}", b'{"files": {}}'])
 def test_list_goes_on_past_a_damaged_result(call, tmp_path, monkeypatch, content):
     monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
-    results.write_atomically(tmp_path / "tiny" / "manifest.json", content)
+    write_atomically(tmp_path / "tiny" / "manifest.json", content)
     status, printed, _ = call("list")
     assert status == 0 and "damaged" in printed.splitlines()[1] and "width" in printed
 
 
 def test_verify_goes_on_past_a_damaged_result(call, run_once, tmp_path, monkeypatch):
     shutil.copytree(run_once[0] / "tiny", tmp_path / "tiny")
-    results.write_atomically(tmp_path / "width" / "manifest.json", b"{")
+    write_atomically(tmp_path / "width" / "manifest.json", b"{")
     monkeypatch.setenv("CL_LIB_RESULTS", str(tmp_path))
     status, printed, _ = call("verify", "width", "tiny")
     assert status == 1 and printed.startswith("width: damaged\n") and printed.endswith("tiny: fresh\n")

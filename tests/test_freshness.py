@@ -18,6 +18,7 @@ from conftest import ROOT
 from cl_lib import EWC, Finetune, fit, freshness, results, runner, store, twins, units
 from cl_lib.data import load
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.files import write_atomically
 from cl_lib.setups import mlp
 
 TINY = tiny_experiment.TINY
@@ -45,7 +46,7 @@ def root(original, tmp_path, monkeypatch):
     """Return a folder of results with the tiny experiment in it."""
     monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
     for name, content in original.items():
-        results.write_atomically(tmp_path / "tiny" / name, content)
+        write_atomically(tmp_path / "tiny" / name, content)
     return tmp_path
 
 
@@ -350,7 +351,7 @@ def test_a_verdict_is_about_the_manifest_that_was_looked_at(root, monkeypatch):
 def test_checks_end_in_time(root, monkeypatch):
     second = EXPERIMENTS["mas-inputs"]
     manifest = json.loads((root / "tiny" / "manifest.json").read_text("utf8"))
-    results.write_atomically(root / "mas-inputs" / "manifest.json", json.dumps(manifest).encode())
+    write_atomically(root / "mas-inputs" / "manifest.json", json.dumps(manifest).encode())
     ran = []
 
     def check(name, root):
@@ -370,7 +371,7 @@ def test_checks_end_in_time(root, monkeypatch):
 def test_what_is_known_to_be_in_order_leaves_the_time_to_others(root, monkeypatch):
     manifest = json.loads((root / "tiny" / "manifest.json").read_text("utf8"))
     for name in ("mas-inputs", "width"):
-        results.write_atomically(root / name / "manifest.json", json.dumps(manifest).encode())
+        write_atomically(root / name / "manifest.json", json.dumps(manifest).encode())
     known = {"tiny": "fresh", "mas-inputs": "stale", "width": "known stale since 2024-02-29"}
     ran = []
 

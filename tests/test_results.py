@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from cl_lib import provenance, results
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.files import write_atomically
 from cl_lib.results import CorruptResult
 
 CACHED = [path.parent.name for path in (ROOT / "results").glob("[!.]*/manifest.json")]
@@ -194,7 +195,7 @@ def test_where_all_strengths_are_at_an_end_no_method_is_named():
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "new" / "file"
     for content in (b"first", b"second"):
-        results.write_atomically(path, content)
+        write_atomically(path, content)
         assert path.read_bytes() == content
     assert [p.name for p in path.parent.iterdir()] == ["file"]
     if os.name == "posix":
@@ -227,7 +228,7 @@ def test_a_file_outlasts_a_power_cut_and_so_does_its_name(tmp_path, monkeypatch)
     monkeypatch.setattr(
         os, "fsync", lambda number: (synchronised.append(os.fstat(number).st_ino), fsync(number))
     )
-    results.write_atomically(tmp_path / "file", b"content")
+    write_atomically(tmp_path / "file", b"content")
     assert synchronised == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
 
 
@@ -241,7 +242,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, step):
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="disk is full"):
-        results.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -435,5 +436,5 @@ def test_a_write_that_is_stopped_leaves_nothing(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(error):
-        results.write_atomically(tmp_path / "file", b"new")
+        write_atomically(tmp_path / "file", b"new")
     assert not list(tmp_path.iterdir())
