@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cl_lib.checks import check_samples, check_seed, check_tensor, finite, own_params
 from cl_lib.hebbian import local_mas, population_local_mas
-from cl_lib.per_sample import CHUNK, checked_input, evaluating, over_replicas, per_sample_mean
+from cl_lib.per_sample import CHUNK, checked_input, differentiable, evaluating, over_replicas, per_sample_mean
 
 __all__ = ["fisher", "local_mas", "mas", "population_fisher", "population_local_mas", "population_mas"]
 
@@ -68,7 +68,8 @@ def fisher(
     Returns
     -------
     dict[str, Tensor]
-        For each parameter name a tensor of its shape, in squared nats per squared unit of the weight.
+        For each parameter name a tensor of its shape, in squared nats per squared unit of the weight;
+        parameters of whole numbers (indices, always frozen) have none.
 
     Raises
     ------
@@ -216,7 +217,7 @@ def _sampled_fisher(model, params, x, uniform, options) -> dict[str, Tensor]:
     for r, own in enumerate(uniform.expand(len(next(iter(params.values()))), -1)):
         one = {name: p[r : r + 1] for name, p in params.items()}
         found.append(per_sample_mean(model, one, x, own, _drawn_label, **options))
-    return {name: torch.cat([one[name] for one in found]) for name in params}
+    return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
 
 def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tensor]:
@@ -225,14 +226,16 @@ def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tenso
         first, stop = outputs or (0, None)
 
         def squared(p, xs, ys):
-            def loss(p):
-                return functional.cross_entropy(functional_call(model, p, (xs,))[:, first:stop], ys - first)
+            def loss(weights):
+                return functional.cross_entropy(
+                    functional_call(model, p | weights, (xs,))[:, first:stop], ys - first
+                )
 
-            return {name: g**2 for name, g in torch.func.grad(loss)(p).items()}
+            return {name: g**2 for name, g in torch.func.grad(loss)(differentiable(p)).items()}
 
         batches = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
         parts = [over_replicas(lambda p, xs=xs, ys=ys: squared(p, xs, ys), params) for xs, ys in batches]
-    return finite({name: sum(part[name] for part in parts) / len(parts) for name in params})
+    return finite({name: sum(part[name] for part in parts) / len(parts) for name in parts[0]})
 
 
 def _check_fisher(kind: str, x: Tensor, y: Tensor | None, batch_size: int | None) -> None:

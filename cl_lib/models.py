@@ -18,6 +18,11 @@ def network_input(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return x.to(dtype) / 255 if x.dtype == torch.uint8 else x.to(dtype)
 
 
+def weights_dtype(params: dict[str, Tensor]) -> torch.dtype:
+    """What is computed in: the dtype of the first parameter that is floating point; indices are none."""
+    return next((p.dtype for p in params.values() if p.is_floating_point()), torch.float32)
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; outside, every module in the mode it was in.

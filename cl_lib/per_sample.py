@@ -31,7 +31,14 @@ from cl_lib.checks import (
     first_replica,
     logits_of_first,
 )
-from cl_lib.models import convolves_on_cpu, evaluation_mode, memory_units, network_input, row_in_use
+from cl_lib.models import (
+    convolves_on_cpu,
+    evaluation_mode,
+    memory_units,
+    network_input,
+    row_in_use,
+    weights_dtype,
+)
 from cl_lib.population import one_by_one
 
 CHUNK = 4096
@@ -81,7 +88,7 @@ def per_sample_mean(
 
 def checked_input(model, params, x, y=None, outputs=None) -> Tensor:
     """Inputs as the network takes them, once nothing speaks against measuring on them."""
-    x = network_input(x, next(iter(params.values())).dtype)
+    x = network_input(x, weights_dtype(params))
     check_finite(x, "x", "the inputs")
     check_outputs(model, params, x[:8], y, outputs)
     return x
@@ -245,12 +252,13 @@ def _general_sums(model, params, x, y, directions, power, outputs) -> dict[str, 
     (that of ``PReLU``, of ``linalg.solve``) give other numbers without a word.
     """
     logits = functional_call(model, params, (x,))
+    weights = differentiable(params)
 
     def one_sample(sample, vector):
-        _, pull = vjp(lambda p: functional_call(model, p, (sample[None],))[0], params)
+        _, pull = vjp(lambda p: functional_call(model, params | p, (sample[None],))[0], weights)
         return {name: g.abs() ** power for name, g in pull(vector)[0].items()}
 
-    total = {name: torch.zeros_like(p) for name, p in params.items()}
+    total = {name: torch.zeros_like(p) for name, p in weights.items()}
     for vectors in within_outputs(directions, logits, y, outputs):
         for few, own in zip(
             x.split(64), vectors.split(64), strict=True
@@ -266,6 +274,11 @@ def _general_sums(model, params, x, y, directions, power, outputs) -> dict[str, 
             for name, value in gradients.items():
                 total[name] = total[name] + value.sum(0)
     return total
+
+
+def differentiable(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that have a derivative: none of whole numbers, such as indices, which are frozen."""
+    return {name: p for name, p in params.items() if p.is_floating_point()}
 
 
 def within_outputs(directions: Directions, logits, y, outputs) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from cl_lib.models import convolves_on_cpu, evaluation_mode
+from cl_lib.models import convolves_on_cpu, evaluation_mode, weights_dtype
 
 Params = dict[str, Tensor]
 # Images in one forward pass of an evaluation: on a CPU so few that a convolution's activations stay in its
@@ -66,8 +66,9 @@ class Population:
 
     def per_replica(self, strength: float | Sequence[float]) -> Tensor:
         """The strength of each replica, ``(R,)``."""
-        first = next(iter(self.params.values()))
-        values = torch.as_tensor(strength, dtype=first.dtype, device=first.device).reshape(-1)
+        device = next(iter(self.params.values())).device
+        values = np.asarray(strength, dtype=float).reshape(-1)  # whatever kind of numbers they are
+        values = torch.as_tensor(values, dtype=weights_dtype(self.params), device=device)
         return (
             values.repeat_interleave(self.size // len(values))
             if len(values) > 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cl_lib import streams
 from cl_lib.data import Dataset, Split
 from cl_lib.declarations import Budget
-from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input
+from cl_lib.models import MLP, ConvNet, MemoryMLP, network_input, weights_dtype
 from cl_lib.runs import Run
 from cl_lib.tasks import Stream, Task, some
 
@@ -107,7 +107,7 @@ def _for_each(run: Run, measure: Callable[[nn.Module], list[float]]) -> np.ndarr
 
 def _inputs(run: Run, task: Task) -> torch.Tensor:
     """The task's test images, as the run's networks take them."""
-    return network_input(task.test.x, next(iter(run.params.values())).dtype)
+    return network_input(task.test.x, weights_dtype(run.params))
 
 
 def class_accuracies(run: Run, stream: Stream) -> dict[str, np.ndarray]:

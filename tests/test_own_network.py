@@ -310,6 +310,34 @@ def test_training_leaves_the_network_that_was_given_as_it_was():
     assert {p.dtype for p in mine.parameters()} == {torch.float32} and run.params["mouth.bias"].dtype == F64
 
 
+class Shuffled(nn.Module):
+    """Reads its inputs in an order of its own: indices, as a frozen parameter or as a buffer."""
+
+    def __init__(self, kind):
+        super().__init__()
+        order = torch.randperm(6)
+        if kind == "parameter":
+            self.order = nn.Parameter(order, requires_grad=False)
+        else:
+            self.register_buffer("order", order)
+        self.middle, self.mouth = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x, hidden=False):
+        thought = torch.relu(self.middle(x[:, self.order]))
+        return (self.mouth(thought), [thought]) if hidden else self.mouth(thought)
+
+
+WITH_INDICES = [*(name for name in METHODS if "local" not in name and name[0] != "S"), "SI"]
+
+
+@pytest.mark.parametrize("method", [*(METHODS[name] for name in WITH_INDICES), SLNID(0.1)])
+def test_whole_numbers_among_the_parameters_change_nothing(method):
+    one, other = (short(method, lambda kind=kind: Shuffled(kind)) for kind in ("parameter", "buffer"))
+    assert one.params["order"].dtype == torch.int64
+    assert all(torch.allclose(one.params[name], p, atol=1e-9) for name, p in other.params.items())
+    assert short(method, lambda: Shuffled("parameter"), seeds=(0, 1)).accuracy.shape == (2, 3, 3)
+
+
 PENALTIES = ["L2", "EWC exact", "EWC batched", "EWC latest", "SI", "MAS", "local MAS"]
 
 

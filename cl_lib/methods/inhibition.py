@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from cl_lib.checks import check_positive
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
-from cl_lib.models import evaluation_mode, network_input
+from cl_lib.models import evaluation_mode, network_input, weights_dtype
 from cl_lib.population import Params, Population, asking_for_hidden, one_by_one
 from cl_lib.tasks import Task
 
@@ -169,10 +169,10 @@ def _neuron_importance(
     population: Population, task: Task, choose: Choice, n: int | None = None, chunk: int = 500
 ) -> list[Tensor]:
     """Mean over samples (the first n) of the absolute gradient of the squared output norm, ``(R, N)``."""
-    x = network_input(task.train.x[:n], next(iter(population.params.values())).dtype)
+    x = network_input(task.train.x[:n], weights_dtype(population.params))
 
     def of_one(params: Params) -> list[Tensor]:
-        params = {name: p.detach().requires_grad_() for name, p in params.items()}
+        params = {name: p.detach().requires_grad_(p.is_floating_point()) for name, p in params.items()}
         parts = [_slopes(population.network, params, part, task, choose) for part in x.split(chunk)]
         return [sum(layer) / len(x) for layer in zip(*parts, strict=True)]
 
