@@ -151,14 +151,19 @@ def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> N
             f"model fails on a batch of one sample: its output has shape {tuple(alone[0].shape)} there, but "
             f"{tuple(together.shape)} for {len(x)} samples. Is there a squeeze() in its forward?"
         )
-    rounding = max(0.01, torch.finfo(together.dtype).eps ** 0.5)  # on a GPU convolutions round to ten bits
-    near = {"rtol": rounding, "atol": rounding * float(together.detach().abs().max())}
-    if not torch.allclose(torch.cat(alone), together, **near):
+    if not near(torch.cat(alone), together):
         raise ValueError(
             "model gives a sample other logits alone than beside others: it mixes the samples of a batch, so "
             "that no sample has a loss of its own. The first axis must be that of the samples throughout "
             "(is batch_first=True missing?), and statistics must not be taken over it."
         )
+
+
+def near(found: Tensor, wanted: Tensor) -> bool:
+    """Whether logits are equal up to rounding: on a GPU convolutions round to ten bits."""
+    rounding = max(0.01, torch.finfo(wanted.dtype).eps ** 0.5)
+    largest = float(wanted.detach().nan_to_num(posinf=0.0, neginf=0.0).abs().max())
+    return torch.allclose(found, wanted, rtol=rounding, atol=rounding * largest, equal_nan=True)
 
 
 def check_outputs(model, params, x, y, outputs) -> None:

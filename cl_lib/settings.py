@@ -1,12 +1,13 @@
 """The settings of a training run, and what is refused before it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_lib.checks import (
     check_no_batch_statistics,
@@ -16,6 +17,7 @@ from cl_lib.checks import (
     is_count,
     is_number,
     logits_of_first,
+    near,
 )
 from cl_lib.methods.base import Method, strength_of
 from cl_lib.methods.combined import Combined
@@ -103,8 +105,13 @@ def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> Non
         raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({seeds},) or range(10).")
 
 
-def check_network(population: Population, x: Tensor, stream: Stream, method: Method) -> None:
-    """Refuse a network that does not fit the stream or the method, or that mixes the samples of a batch."""
+def check_network(
+    population: Population, networks: Sequence[nn.Module], x: Tensor, stream: Stream, method: Method
+) -> None:
+    """Refuse a network that does not fit the stream or the method, or that mixes the samples of a batch.
+
+    ``networks`` are those of the seeds, of which the population has taken the weights.
+    """
     check_no_batch_statistics(population.network)
     _check_padding(population)
     buffers = {name: buffer.clone() for name, buffer in population.network.named_buffers()}
@@ -141,6 +148,9 @@ def check_network(population: Population, x: Tensor, stream: Stream, method: Met
     with torch.no_grad(), torch.random.fork_rng():  # in training mode, where dropout acts
         logits_of_first(population.network, population.params, x)
     _check_buffers_stay(population, buffers, method)
+    if population.size > 1:
+        with torch.random.fork_rng():
+            _check_side_by_side(population, networks, x)
 
 
 def _check_buffers_stay(population: Population, before: dict[str, Tensor], method: Method) -> None:
@@ -161,15 +171,72 @@ def _check_buffers_stay(population: Population, before: dict[str, Tensor], metho
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
     """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
     logits_of_first(population.network, population.params, x, of=stream.name)
-    try:
+    with _side_by_side(population):
         return population.logits_on_shared(x)
+
+
+@contextmanager
+def _side_by_side(population: Population) -> Iterator[None]:
+    """Say what replicas lack that run alone, but not together."""
+    try:
+        yield
     except RuntimeError as error:
         raise ValueError(
             f"model runs alone, but its {population.size} replicas cannot be trained side by side by "
             f"torch.func.vmap ({str(error).splitlines()[0]}). Train one seed and one strength at a time, or "
-            "write its forward without branches on the data and without nn.RNN, nn.LSTM and nn.GRU (their "
-            "cells will do)."
+            "write its forward without branches on the data and without nn.RNN, nn.LSTM and nn.GRU (an "
+            "nn.GRUCell or nn.RNNCell will do, with an initial state of your own)."
         ) from error
+
+
+def _check_side_by_side(population: Population, networks: Sequence[nn.Module], x: Tensor) -> None:
+    """Hold the replicas against the networks of their seeds, each alone: in training they are one network."""
+    each = x.expand(population.size, *x.shape)
+    with torch.no_grad(), _side_by_side(population):  # in training mode, where dropout acts
+        population.logits(each)
+    last = networks[-1]
+    with evaluation_mode(population.network), evaluation_mode(last):
+        together = population.logits_on_shared(x)
+        with torch.no_grad():
+            if not torch.equal(last(x), last(x)):
+                return  # it draws random numbers
+        for seed, network, found in zip(population.seeds, networks, together[: len(networks)], strict=True):
+            with torch.no_grad(), evaluation_mode(network):
+                if not near(found, network(x)):
+                    raise ValueError(
+                        f"model gives other logits for seed {seed} beside other seeds than alone: something "
+                        "differs between seeds that is no parameter, such as a number or a tensor that its "
+                        "__init__ draws, and replicas share all but their parameters. Make what differs a "
+                        "parameter with requires_grad=False, or build it alike for every seed."
+                    )
+        # On two lots: in one of them a unit may lie so near its threshold that rounding decides.
+        if all(_gradients_differ(population, last, few) for few in each.split(-(-len(x) // 2), dim=1)):
+            raise ValueError(
+                "model gets other gradients in several replicas side by side than alone, as PyTorch's "
+                "functional.embedding does with padding_idx. Train one seed and one strength at a time, or "
+                "leave padding_idx out and multiply what the embedding gives by (x != padding_idx)."
+            )
+
+
+def _gradients_differ(population: Population, last: nn.Module, x: Tensor) -> bool:
+    """Whether the last replica gets another gradient than its network alone, by more than rounding."""
+
+    def loss(logits: Tensor) -> Tensor:  # uneven, as an even sum of a softmax has no gradient
+        return (logits * torch.linspace(1, 2, logits.shape[-1]).to(logits)).sum()
+
+    weights = {name: p for name, p in last.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        with _side_by_side(population):
+            found = population.gradient(loss(population.logits(x)))
+        wanted = torch.autograd.grad(loss(last(x[-1])), list(weights.values()), allow_unused=True)
+    wanted = {
+        name: torch.zeros_like(weights[name]) if g is None else g
+        for name, g in zip(weights, wanted, strict=True)
+    }
+    largest = max(g.norm() for g in wanted.values())
+    return any(
+        bool((found[name][-1] - g).norm() > 0.1 * g.norm() + 1e-3 * largest) for name, g in wanted.items()
+    )
 
 
 def _check_padding(population: Population) -> None:

@@ -111,7 +111,7 @@ def fit(
     networks = [network.to(place, dtype) for network in build_networks(model, seeds)]
     population = Population(networks, len(strengths), seeds=seeds)
     tasks = [_on_device(task, place, dtype) for task in stream]
-    check_network(population, tasks[0].train.x[:8], stream, method)
+    check_network(population, networks, tasks[0].train.x[:8], stream, method)
     trainer = _Trainer(
         population, tasks, method, settings, [torch.Generator().manual_seed(seed) for seed in seeds]
     )

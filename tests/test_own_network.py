@@ -228,6 +228,88 @@ def test_what_vmap_cannot_do_is_refused_for_several_replicas_only(build, message
         short(Finetune(), build, seeds=(0, 1))
 
 
+class Drawn(nn.Linear):
+    """Multiplies its inputs by numbers of its own, drawn when it is built."""
+
+    def __init__(self, make=lambda draw: draw):
+        super().__init__(6, 3)
+        self.gain = make(torch.rand(6) * 5)
+
+    def forward(self, x):
+        gain = torch.as_tensor(self.gain).to(x)
+        return super().forward(x * gain)
+
+
+class ReadByHand(Read):
+    """As Read, by the function."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(4, 2)
+
+    def forward(self, x):
+        read = nn.functional.embedding(x.abs().long().clamp(max=3), self.words.weight, padding_idx=0)
+        return self.last(read.flatten(1))
+
+
+@pytest.mark.parametrize("make", [lambda draw: draw, lambda draw: draw.tolist()], ids=["tensor", "list"])
+def test_what_differs_between_seeds_is_a_parameter(make):
+    random = torch.get_rng_state()
+    with pytest.raises(ValueError, match="other logits for seed 7 beside other seeds.*requires_grad=False"):
+        short(Finetune(), lambda: Drawn(make), seeds=(4, 7))
+    assert short(L2((0.1, 1.0)), lambda: Drawn(make)).accuracy.shape == (2, 3, 3), "one seed, one number"
+
+    def frozen():
+        return Drawn(lambda draw: nn.Parameter(draw, requires_grad=False))
+
+    together, alone = short(seeds=(4, 7), build=frozen), short(seeds=(7,), build=frozen)
+    assert distance({name: p[1:] for name, p in together.params.items()}, alone.params) < 1e-8
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("options", [{"seeds": (0, 1)}, {"method": L2((0.1, 1.0))}])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_gradients_that_replicas_get_wrong_are_found(options, dtype):
+    with pytest.raises(ValueError, match="model gets other gradients in several replicas.*padding_idx"):
+        short(build=ReadByHand, dtype=dtype, **options)
+    assert short(build=ReadByHand, dtype=dtype).accuracy.shape == (1, 3, 3)
+    assert short(build=Mine, dtype=dtype, **options).accuracy.shape == (2, 3, 3)
+
+
+def test_what_vmap_cannot_do_in_training_mode_is_refused_before_training():
+    class Branching(nn.Linear):
+        def forward(self, x):
+            return super().forward(x if not self.training or x.sum().item() > 0 else x)
+
+    random = torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"cannot be trained side by side .*nn.GRUCell or nn.RNNCell will"):
+        short(build=lambda: Branching(6, 3), seeds=(0, 1))
+    assert short(build=lambda: Branching(6, 3)).accuracy.shape == (1, 3, 3)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("cell", [nn.GRUCell, nn.RNNCell, nn.LSTMCell])
+def test_which_cells_replicas_have_side_by_side(cell):
+    class ByStep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.last = cell(1, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            state = zeros = x.new_zeros(len(x), 4)
+            for one in x.split(1, 1):
+                state = self.cell(one, (state, zeros))[0] if cell is nn.LSTMCell else self.cell(one, state)
+            return self.last(state)
+
+    if cell is nn.LSTMCell:
+        with pytest.raises(ValueError, match="cannot be trained side by side"):
+            short(build=ByStep, seeds=(0, 1))
+        return
+    for method in (EWC(1.0), MAS(0.1)):
+        assert short(method, ByStep, seeds=(0, 1)).accuracy.shape == (2, 3, 3)
+
+
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 @pytest.mark.parametrize("layer", [nn.ReLU, nn.Dropout])
 def test_a_network_that_writes_into_the_data_is_refused(layer, seeds):
