@@ -3,8 +3,7 @@
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -110,11 +109,11 @@ class Population:
 
     def logits_and_hidden(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """:meth:`logits` and the hidden activations, of a network called with ``hidden=True``."""
-        with asking_for_hidden():
-            if self.size == 1:
-                logits, hidden = self._call(self.leaves, x[0], hidden=True)
-                return logits[None], [h[None] for h in hidden]
-            return self._of_all(self.leaves, x, randomness="different", hidden=True)
+        if self.size == 1:
+            logits, hidden = with_hidden(self.network, self.leaves, x[0])
+            return logits[None], [h[None] for h in hidden]
+        call = functools.partial(with_hidden, self.network)
+        return self._of_all(self.leaves, x, call=call, randomness="different")
 
     def logits_on_shared(self, x: Tensor) -> Tensor:
         """Logits ``(R, B, K)`` for inputs ``(B, ...)`` that all replicas see; without gradient."""
@@ -153,15 +152,15 @@ class Population:
         )
         return (~finite).nonzero().flatten().tolist()
 
-    def _of_all(self, params: Params, x: Tensor, *, shared=False, randomness="error", **options: bool):
+    def _of_all(self, params: Params, x: Tensor, *, call=None, shared=False, randomness="error"):
         """What the network gives for every replica's weights ``(R, ...)`` and inputs, or for shared ones."""
-        call = functools.partial(self._call, **options)
+        call = call or self._call
         if not self._one_by_one:
             return vmap(call, in_dims=(0, None if shared else 0), randomness=randomness)(params, x)
         return one_by_one(call, params, [x] * self.size if shared else x)
 
-    def _call(self, params: Params, x: Tensor, **options: bool) -> Tensor:
-        return functional_call(self.network, params, (x,), options)
+    def _call(self, params: Params, x: Tensor) -> Tensor:
+        return functional_call(self.network, params, (x,))
 
 
 def one_by_one(function: Callable, params: Params, *inputs):
@@ -180,16 +179,36 @@ def _stacked(found):
     return type(found[0])(_stacked(of_all) for of_all in zip(*found, strict=True))
 
 
-@contextmanager
-def asking_for_hidden() -> Iterator[None]:
-    """Say what a network lacks that does not know ``hidden=True``."""
+def with_hidden(network: nn.Module, params: Params, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits and hidden activations of one replica, ``(N, ...)`` each.
+
+    Raises
+    ------
+    TypeError
+        For a network that does not know ``hidden=True``, or answers it with anything else.
+    """
     try:
-        yield
+        found = functional_call(network, params, (x,), {"hidden": True})
+        _check_hidden(found, len(x))
     except TypeError as error:
         raise TypeError(
             "model gives no hidden activations: its forward must take hidden=True and return "
             f"(logits, [activations of each layer]), as cl_lib.MLP does ({error})."
         ) from error
+    return found
+
+
+def _check_hidden(found: object, n: int) -> None:
+    """Refuse what is no pair of logits and a list of activations, each with a row for every sample."""
+    if not (isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[0], Tensor)):
+        raise TypeError(f"with hidden=True it returned a {type(found).__name__}, not such a pair")
+    if not isinstance(found[1], tuple | list):
+        raise TypeError(f"its hidden activations are a {type(found[1]).__name__}, not a list of tensors")
+    for i, h in enumerate(found[1]):
+        if not isinstance(h, Tensor):
+            raise TypeError(f"its hidden activations [{i}] are a {type(h).__name__}, not a tensor")
+        if h.shape[:1] != (n,):
+            raise TypeError(f"its hidden activations [{i}] have shape {tuple(h.shape)} for {n} samples")
 
 
 def same(a: Tensor, b: Tensor) -> bool:

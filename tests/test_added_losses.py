@@ -247,6 +247,25 @@ def test_teacher_answers_without_dropout(seeds):
     torch.testing.assert_close(distilled(0.5), distilled(0.0))
 
 
+def test_teacher_keeps_the_buffers_that_training_changes():
+    class Scaled(MLP):
+        def __init__(self):
+            super().__init__(6, (5,), 3)
+            self.register_buffer("scale", torch.ones(()))
+
+        def forward(self, x):
+            return self.scale * super().forward(x)
+
+    people = Population([Scaled().to(F64)])
+    teacher = LwF(1.0).after_task(None, people, small_stream()[0])
+    x = inputs()[:1]
+    batch = Batch(x, people.logits(x).detach(), [])
+    before = LwF(1.0).extra_loss(teacher, people, batch)
+    people.network.scale.mul_(3.0)
+    assert torch.equal(LwF(1.0).extra_loss(teacher, people, batch), before)
+    assert people.network.scale == 3
+
+
 def test_teacher_is_a_copy():
     people, stream = population(), small_stream()
     teacher = LwF(1.0).after_task(None, people, stream[0])

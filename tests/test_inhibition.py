@@ -12,7 +12,7 @@ from oracles import F64, STREAM, distance, first_tasks, replica, same_bits, smal
 from torch import nn
 
 from cl_lib import MLP, ConvNet
-from cl_lib.methods import SLNI, SLNID, SNI, SNID, Inhibition, inhibition
+from cl_lib.methods import SLNI, SLNID, SNI, SNID, DeCov, Inhibition, L1Activations, inhibition
 from cl_lib.methods.base import Batch
 from cl_lib.population import Population
 
@@ -358,6 +358,43 @@ def test_refuses_networks_without_hidden_layers(name):
 def test_refuses_networks_that_hide_their_activations(seeds):
     with pytest.raises(TypeError, match="model gives no hidden activations: its forward must take hidden="):
         short(SLNID(0.1), build=lambda: torch.nn.Linear(6, 3), seeds=seeds)
+
+
+class Answering(nn.Module):
+    """One hidden layer, handed out in a form of one's own."""
+
+    def __init__(self, answer, act=torch.relu):
+        super().__init__()
+        self.first, self.last, self.answer, self.act = nn.Linear(6, 5), nn.Linear(5, 3), answer, act
+
+    def forward(self, x, hidden=False):
+        h = self.act(self.first(x))
+        return self.answer(self.last(h), h) if hidden else self.last(h)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize("method", [SLNID(0.1), SNI(0.1), L1Activations(0.1), DeCov(0.1)])
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda z, h: (z, h), "its hidden activations are a Tensor, not a list"),
+        (lambda z, h: z, "it returned a Tensor, not such a pair"),
+        (lambda z, h: (z, [h, None]), r"hidden activations \[1\] are a NoneType"),
+        (lambda z, h: (z, [h.T]), r"hidden activations \[0\] have shape \(5, \d+\) for \d+ samples"),
+    ],
+)
+def test_refuses_hidden_activations_in_another_form(answer, message, method, seeds):
+    with pytest.raises(TypeError, match=f"model gives no hidden activations.*{message}"):
+        short(method, build=lambda: Answering(answer), seeds=seeds)
+    run = short(method, build=lambda: Answering(lambda z, h: (z, (h,))), seeds=seeds)
+    assert run.accuracy.shape[0] == len(seeds), "a tuple will do"
+
+
+@each_variant
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_refuses_negative_activations(name, seeds):
+    with pytest.raises(ValueError, match="negative activations .* Use ReLU"):
+        short(VARIANTS[name](0.1), build=lambda: Answering(lambda z, h: (z, [h]), torch.tanh), seeds=seeds)
 
 
 @pytest.mark.parametrize("layers", [(2,), (-3,), (0, 2)])

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from cl_lib.checks import check_positive
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
 from cl_lib.models import evaluation_mode, network_input, weights_dtype
-from cl_lib.population import Params, Population, asking_for_hidden, one_by_one
+from cl_lib.population import Params, Population, one_by_one, with_hidden
 from cl_lib.tasks import Task
 
 DISCOUNTS = ("sum", "min")
@@ -79,7 +78,14 @@ class Inhibition(Method):
     def begin_task(
         self, state: list[Tensor] | None, population: Population, task: Task
     ) -> list[Tensor] | None:
-        """Measure on two samples of the first task: what cannot be measured fails before training."""
+        """Look at a few samples of the first task: what cannot be measured fails before training."""
+        if state is None:
+            x = network_input(task.train.x[:8], weights_dtype(population.params))
+            with torch.random.fork_rng(), torch.no_grad(), evaluation_mode(population.network):
+                _, hidden = population.logits_and_hidden(x.expand(population.size, *x.shape))
+            hidden = self._chosen(hidden)
+            _check_flat(hidden, axes=2)
+            _check_not_negative(hidden)
         if state is None and self.discount is not None:
             _neuron_importance(population, task, self._chosen, 2)
         return state
@@ -161,6 +167,17 @@ def _check_flat(hidden: list[Tensor], axes: int) -> None:
             )
 
 
+def _check_not_negative(hidden: list[Tensor]) -> None:
+    """Refuse activations of two signs: two neurons of opposite signs would be rewarded, not inhibited."""
+    for h in hidden:
+        if h.min() < 0:
+            raise ValueError(
+                f"a hidden layer gives negative activations (down to {float(h.min()):.2g}), but inhibition "
+                "acts on activations of 0 or more: it would reward two of opposite signs. Use ReLU, or "
+                "choose other layers with layers=(...)."
+            )
+
+
 def _are_indices(layers: object) -> bool:
     return isinstance(layers, tuple) and bool(layers) and all(isinstance(i, int) for i in layers)
 
@@ -184,8 +201,7 @@ def _neuron_importance(
 def _slopes(network: nn.Module, params: Params, x: Tensor, task: Task, choose: Choice) -> list[Tensor]:
     """Absolute gradients at the input of each ReLU, summed over samples: ``(N,)`` per layer."""
     first, stop = task.outputs
-    with asking_for_hidden():
-        logits, hidden = functional_call(network, params, (x,), {"hidden": True})
+    logits, hidden = with_hidden(network, params, x)
     hidden = choose(hidden)
     _check_flat(hidden, axes=1)
     try:

@@ -19,10 +19,12 @@ from cl_lib.tasks import Task
 class Teacher:
     """The network as it was before the task, and what earlier tasks asked.
 
+    ``buffers`` are those of a single replica, ``(1, ...)``; several have none that change.
     ``questions`` maps outputs that competed, ``(first, stop)``, to those among them that were ever right.
     """
 
     params: Params
+    buffers: Params
     questions: dict[tuple[int, int], list[int]]
 
 
@@ -61,7 +63,7 @@ class LwF(Method):
         """Distillation loss, mean over samples, ``(R,)``."""
         if state is None:
             return None
-        old_logits = population.logits_of(state.params, batch.x)
+        old_logits = population.logits_of(state.params | state.buffers, batch.x)
         total = 0.0
         for learned in state.questions.values():
             soft = torch.softmax(old_logits[..., learned] / self.temperature, -1)
@@ -73,4 +75,6 @@ class LwF(Method):
         """The network as it is now becomes the teacher."""
         earlier = {} if state is None else state.questions
         learned = {*earlier.get(task.outputs, ()), *task.train.y.unique().tolist()}
-        return Teacher(population.copy(), earlier | {task.outputs: sorted(learned)})
+        named = population.network.named_buffers() if population.size == 1 else ()
+        buffers = {name: buffer.clone()[None] for name, buffer in named}
+        return Teacher(population.copy(), buffers, earlier | {task.outputs: sorted(learned)})
