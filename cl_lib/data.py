@@ -91,13 +91,45 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named data set in three parts; ``classes[k]`` is the name of label ``k``."""
+    """A named data set in three parts; ``classes[k]`` is the name of label ``k``.
+
+    Raises
+    ------
+    ValueError
+        If a label has no name, or if inputs differ in shape or some are uint8 and others not.
+    TypeError
+        If a part is no :class:`Split`, or the name of a class no string.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
     classes: tuple[str, ...]
+
+    def __post_init__(self):
+        """Refuse what a stream would take for something else, or leave out."""
+        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+            raise TypeError(f"classes is {self.classes!r}, but must be a tuple of names, one for each label.")
+        for part in ("train", "validation", "test"):
+            data = getattr(self, part)
+            if not isinstance(data, Split):
+                raise TypeError(f"{part} is a {type(data).__name__}, but must be a Split(x, y).")
+            if data.y.max() >= len(self.classes):
+                raise ValueError(
+                    f"{part} holds the label {int(data.y.max())}, but classes has {len(self.classes)} names, "
+                    f"for labels 0 to {len(self.classes) - 1}; name every class."
+                )
+            if data.x.shape[1:] != self.train.x.shape[1:]:
+                raise ValueError(
+                    f"{part} inputs have shape {tuple(data.x.shape[1:])}, but those of train "
+                    f"{tuple(self.train.x.shape[1:])}; give all parts one shape."
+                )
+            if (data.x.dtype == torch.uint8) != (self.train.x.dtype == torch.uint8):
+                raise ValueError(
+                    f"{part} inputs are {data.x.dtype}, but those of train {self.train.x.dtype}: uint8 is "
+                    "divided by 255 and floating point is not, so all must be of one kind."
+                )
 
 
 def digests(name: str) -> dict[str, str]:

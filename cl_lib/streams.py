@@ -5,6 +5,7 @@ output layer. What a scenario is stands in :mod:`cl_lib.tasks`.
 """
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -88,11 +89,12 @@ def rotated(dataset: str | Dataset, degrees: Sequence[float], *, scenario: str =
     """
     dataset = _dataset(dataset)
     degrees = degrees.tolist() if isinstance(degrees, Tensor) else degrees
-    if not (isinstance(degrees, Iterable) and all(is_number(angle) for angle in degrees)):
+    degrees = list(degrees) if isinstance(degrees, Iterable) else degrees  # it is gone through twice
+    if not (isinstance(degrees, list) and all(is_number(angle) for angle in degrees)):
         raise TypeError(f"degrees is {degrees!r}, but must be a list of angles, one a task, such as [0, 45].")
     check_n_tasks(len(degrees), "the number of degrees")
     if not all(math.isfinite(angle) for angle in degrees):
-        raise ValueError(f"degrees is {list(degrees)}, but every angle must be a finite number.")
+        raise ValueError(f"degrees is {degrees}, but every angle must be a finite number.")
     names = [f"{angle:g} degrees" for angle in degrees]
     changes = [lambda x, angle=angle: _rotate(x, angle) for angle in degrees]
     return _changed_inputs(f"rotated {dataset.name}", dataset, names, changes, scenario)
@@ -134,8 +136,7 @@ def split(dataset: str | Dataset, n_tasks: int, *, scenario: str = "task", seed:
     if seed is not None:
         order = torch.randperm(n_classes, generator=torch.Generator().manual_seed(check_seed(seed)))
     groups = order.reshape(n_tasks, -1).tolist()
-    stream = disjoint(dataset, groups, scenario=scenario)
-    return Stream(f"split {dataset.name}", scenario, stream.tasks, stream.n_outputs)
+    return _of_groups("split", dataset, groups, scenario)
 
 
 def disjoint(dataset: str | Dataset, groups: Sequence[Sequence[int]], *, scenario: str = "domain") -> Stream:
@@ -155,21 +156,24 @@ def disjoint(dataset: str | Dataset, groups: Sequence[Sequence[int]], *, scenari
         For no group, an empty one, a class in two places or that the data set lacks, or an unknown scenario
         or data set.
     TypeError
-        For groups that are no list of lists, or what is no data set.
+        For groups that are no list of lists of whole numbers, or what is no data set.
 
     Notes
     -----
     Disjoint MNIST of Srivastava et al. (2013); three groups in Wen & Itti (2018).
     """
     dataset = _dataset(dataset)
-    _check_groups(groups, dataset)
+    return _of_groups("disjoint", dataset, _checked_groups(groups, dataset), scenario)
+
+
+def _of_groups(kind: str, dataset: Dataset, groups: list[list[int]], scenario: str) -> Stream:
     sizes = [len(group) for group in groups]
     parts = [
         {part: _only(dataset, part, group, first) for part in ("train", "validation", "test")}
         for group, first in zip(groups, first_outputs(sizes, scenario), strict=True)
     ]
     names = ["classes " + ", ".join(dataset.classes[c] for c in group) for group in groups]
-    return stream_of(f"disjoint {dataset.name}", scenario, names, parts, sizes)
+    return stream_of(f"{kind} {dataset.name}", scenario, names, parts, sizes)
 
 
 def _changed_inputs(name: str, dataset: Dataset, names, changes, scenario: str) -> Stream:
@@ -228,9 +232,12 @@ def _dataset(dataset: str | Dataset) -> Dataset:
     )
 
 
-def _check_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> None:
-    if not (isinstance(groups, Iterable) and all(isinstance(group, Iterable) for group in groups)):
+def _checked_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> list[list[int]]:
+    """The classes of each group as plain numbers, whatever they came in, checked."""
+    groups = list(groups) if isinstance(groups, Iterable) else groups
+    if not (isinstance(groups, list) and all(isinstance(group, Iterable) for group in groups)):
         raise TypeError(f"groups is {groups!r}, but must be a list of groups, such as [(0, 1), (2, 3)].")
+    groups = [[_class_index(c) for c in group] for group in groups]
     check_n_tasks(len(groups), "the number of groups")
     flat = [c for group in groups for c in group]
     outside = [c for c in flat if not 0 <= c < len(dataset.classes)]
@@ -239,5 +246,16 @@ def _check_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> None:
             f"groups names class {outside[0]}, but {dataset.name} has "
             f"classes 0 to {len(dataset.classes) - 1}."
         )
-    if len(set(flat)) < len(flat) or not all(len(group) for group in groups):
-        raise ValueError(f"groups is {list(groups)}: no group may be empty, and no class in two places.")
+    if len(set(flat)) < len(flat) or not all(groups):
+        raise ValueError(f"groups is {groups}: no group may be empty, and no class in two places.")
+    return groups
+
+
+def _class_index(c: object) -> int:
+    try:
+        index = operator.index(c)
+    except (TypeError, ValueError):
+        index = None
+    if index is None or isinstance(c, bool) or getattr(c, "dtype", None) == torch.bool:
+        raise TypeError(f"groups holds {c!r}, but a class must be a whole number: the index of its name.")
+    return index

@@ -12,6 +12,7 @@ scenario   the question at test time                    outputs
 ========== ============================================ ==============================
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cl_lib.checks import is_count
+from cl_lib.checks import is_count, is_pair
 from cl_lib.data import Split
 
 __all__ = ["SCENARIOS", "Stream", "Task", "check_scenario", "some"]
@@ -49,6 +50,13 @@ class Stream:
         If there is no task, if inputs differ in shape or some are uint8 and others not, if a task's outputs
         lie outside ``n_outputs`` or are not those that the scenario says (see the table), or if a label lies
         outside the outputs of its task.
+    TypeError
+        If a task's outputs are no pair of whole numbers.
+
+    Warns
+    -----
+    UserWarning
+        If a task has a single output of its own (scenario ``task``), which is right whatever is learned.
     """
 
     name: str
@@ -62,7 +70,7 @@ class Stream:
             raise ValueError("tasks is empty: a stream needs at least one task.")
         like = self.tasks[0].train.x
         for task in self.tasks:
-            if not isinstance(task.outputs, tuple):
+            if not (isinstance(task.outputs, tuple) and is_pair(task.outputs)):
                 raise TypeError(
                     f"{task.name}: outputs is {task.outputs!r}, but must be a tuple (first, stop)."
                 )
@@ -75,6 +83,7 @@ class Stream:
             for part in ("train", "validation", "test"):
                 _check_split(getattr(task, part), task, part, like)
         _check_outputs(self)
+        _warn_of_single_outputs(self)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -144,6 +153,16 @@ def _check_outputs(stream: Stream) -> None:
     if not fits:
         raise ValueError(
             f"scenario is {stream.scenario!r}, where outputs must be {wanted}, but they are {outputs}."
+        )
+
+
+def _warn_of_single_outputs(stream: Stream) -> None:
+    alone = [task.name for task in stream if task.outputs[1] - task.outputs[0] == 1]
+    if alone and stream.scenario == "task":
+        warnings.warn(
+            f"{stream.name}: in {', '.join(alone)} a single output competes with none, so that every answer "
+            'is right and nothing is learned. Give each task two classes, or use scenario="class" or "domain".',
+            stacklevel=4,
         )
 
 

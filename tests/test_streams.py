@@ -170,9 +170,63 @@ def test_split_with_a_seed_deals_the_classes_in_another_order():
     assert seen == [str(c) for c in range(10)]
 
 
+def test_groups_and_angles_may_come_in_any_form():
+    wanted = [task.train.y.tolist() for task in disjoint(FLAT, [(3, 1), (0, 2)])]
+    for groups in (
+        torch.tensor([[3, 1], [0, 2]]),
+        np.array([[3, 1], [0, 2]]),
+        ((c for c in group) for group in [(3, 1), (0, 2)]),
+    ):
+        assert [task.train.y.tolist() for task in disjoint(FLAT, groups)] == wanted
+    assert [task.name for task in rotated(FLAT, (a for a in (0, 45)))] == ["0 degrees", "45 degrees"]
+
+
+def test_an_output_that_competes_with_none_is_warned_of():
+    with pytest.warns(
+        UserWarning, match="split made-up: in classes a, .*, classes d a single output competes"
+    ):
+        split(FLAT, 4)
+    for scenario in ("domain", "class"):
+        assert len(split(FLAT, 4, scenario=scenario)) == 4
+
+
+WHITE = torch.ones(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"test": Split(WHITE, torch.tensor([0, 1, 4]))},
+            ValueError,
+            "test holds the label 4, but classes has 4",
+        ),
+        ({"classes": ("a",)}, ValueError, "train holds the label 1, but classes has 1 names"),
+        ({"classes": (0, 1)}, TypeError, r"classes is \(0, 1\), but must be a tuple of names"),
+        ({"classes": "ab"}, TypeError, "classes is 'ab', but must be a tuple of names"),
+        ({"test": None}, TypeError, r"test is a NoneType, but must be a Split\(x, y\)"),
+        (
+            {"test": Split(WHITE[:, 1:], torch.arange(3))},
+            ValueError,
+            r"test inputs have shape \(3,\), but those",
+        ),
+        (
+            {"test": Split(WHITE.byte(), torch.arange(3))},
+            ValueError,
+            "test inputs are torch.uint8, but those of",
+        ),
+    ],
+)
+def test_a_data_set_names_its_classes_and_has_inputs_of_one_kind(changes, error, message):
+    own = dict.fromkeys(PARTS, Split(WHITE, torch.tensor([0, 1, 1])))
+    with pytest.raises(error, match=message):
+        Dataset("mine", **({"classes": tuple("abcd")} | own | changes))
+
+
 GROUPS = [(3, 1), (0,)]  # class 2 is not used, and order counts
 
 
+@pytest.mark.filterwarnings("ignore:.*a single output competes with none")
 @pytest.mark.parametrize(
     ("scenario", "labels", "outputs", "n_outputs"),
     [
@@ -278,6 +332,7 @@ def test_a_rare_class_stays_in_training(scenario, where):
     assert [len(getattr(task, part)) for part in PARTS] == [14, 2, 4]
 
 
+@pytest.mark.filterwarnings("ignore:.*a single output competes with none")
 @pytest.mark.parametrize(
     ("scenario", "labels", "outputs", "n_outputs"),
     [
@@ -329,6 +384,8 @@ REFUSED = [
     (lambda: disjoint("digits", [(0, -1)]), "names class -1"),
     (lambda: disjoint("digits", [(0, 1), (1, 2)]), "no class in two places"),
     (lambda: disjoint("digits", [(0, 1), ()]), "no group may be empty"),
+    (lambda: disjoint("digits", torch.tensor([[0, 1], [1, 2]])), "no class in two places"),
+    (lambda: disjoint("digits", np.array([[0, 1], [1, 2]])), "no class in two places"),
     (lambda: permuted("digits", 2, seed=2**64), r"seed is 18446744073709551616, but must lie between -2"),
     (lambda: split("digits", 2, seed=-(2**63) - 1), "seed is -9223372036854775809, but must lie between"),
     (lambda: permuted("digits", 2, scenario="online"), "scenario is 'online', but must be one of"),
@@ -386,6 +443,12 @@ def test_refuses(make, message):
         (lambda: disjoint("digits", [0, 1]), r"groups is \[0, 1\], but must be a list of groups"),
         (lambda: disjoint("digits", 3), "groups is 3, but must be a list of groups"),
         (lambda: rotated("digits", 45), "degrees is 45, but must be a list of angles"),
+        (lambda: disjoint("digits", ["01", "23"]), "groups holds '0', but a class must be a whole number"),
+        (lambda: disjoint("digits", [(0, 1), (2.0, 3)]), "groups holds 2.0, but a class"),
+        (lambda: disjoint("digits", [(True, False)]), "groups holds True, but a class"),
+        (lambda: disjoint("digits", torch.tensor([[True]])), r"groups holds tensor\(True\), but a class"),
+        (lambda: disjoint("digits", [torch.tensor([0.0])]), r"groups holds tensor\(0.\), but a class"),
+        (lambda: rotated("digits", "45"), r"degrees is \['4', '5'\], but must be a list of angles"),
         (lambda: rotated("digits", ["45"]), r"degrees is \['45'\], but must be a list of angles"),
         (lambda: permuted("digits", 2, seed=0.5), "seed is 0.5, but must be a whole number"),
         (lambda: split("digits", 2, seed="a"), "seed is 'a', but must be a whole number"),
@@ -407,6 +470,8 @@ def test_a_stream_made_by_hand_is_checked_too():
     own = Split(*pair())
     with pytest.raises(ValueError, match="labels run from 0 to 2, but the outputs of this task are 1 to 2"):
         Stream("mine", "task", (Task("a", own, own, own, (1, 3)),), 3)
+    with pytest.raises(TypeError, match=r"a: outputs is \(0, 3, 3\), but must be a tuple \(first, stop\)"):
+        Stream("mine", "task", (Task("a", own, own, own, (0, 3, 3)),), 3)
     with pytest.raises(ValueError, match=r"a: outputs is \(0, 4\), but must be .* n_outputs=3"):
         Stream("mine", "task", (Task("a", own, own, own, (0, 4)),), 3)
 
