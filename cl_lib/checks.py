@@ -46,6 +46,9 @@ def check_seed(seed: object, name: str = "seed is") -> int:
 def check_samples(x: Tensor, batch_size: int | None) -> None:
     """Refuse what is no tensor of samples, or empty."""
     check_inputs(x, "x")
+    if x.ndim < 2:
+        use = "x[None] for a single sample, x.reshape(-1, 1) for one feature a sample"
+        raise ValueError(f"x has shape {tuple(x.shape)}, but must be (N, features...); use {use}.")
     if batch_size is not None and not is_count(batch_size):
         raise ValueError(f"batch_size is {batch_size!r}, but must be a whole number, 1 or more, or None.")
     if len(x) == 0:
@@ -85,10 +88,51 @@ def check_no_batch_statistics(model: nn.Module) -> None:
             )
 
 
+def check_kind(model: nn.Module) -> None:
+    """Refuse modules that PyTorch cannot call with other weights than their own, or take derivatives of."""
+    for name, module in model.named_modules():
+        where = f"part {name!r} of model" if name else "model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{where} is a {type(module).__name__}, compiled by torch.jit, which cannot be called with "
+                "other weights than its own: pass the nn.Module that it was made of."
+            )
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise TypeError(
+                f"{where} is a {type(module).__name__}, which cannot be called with other weights than its "
+                "own: pass the nn.Module inside it, its attribute module."
+            )
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
+            raise ValueError(
+                f"{where} is an {type(module).__name__} with sparse=True, whose gradients are no plain "
+                "tensors: build it with sparse=False."
+            )
+
+
+def check_not_inference() -> None:
+    """Refuse to take derivatives where there are none."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "torch.inference_mode() is on, in which nothing has a derivative: call this outside of it "
+            "(torch.no_grad() does no harm)."
+        )
+
+
+def check_no_renorm(model: nn.Module) -> None:
+    """Refuse embeddings that change their weights whenever they are read."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            raise ValueError(
+                f"model has an embedding with max_norm (layer {name!r}), which changes its weights whenever "
+                "it is read, so that no sample has a gradient of its own: leave max_norm out."
+            )
+
+
 def own_params(model: nn.Module) -> dict[str, Tensor]:
     """The model's weights as those of a single replica, ``(1, ...)``."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}, but must be an nn.Module.")
+    check_kind(model)
     params = {name: p.detach()[None] for name, p in model.named_parameters()}
     if not params:
         raise ValueError("model has no weights, so there is nothing that importance could be measured of.")
@@ -173,6 +217,11 @@ def check_outputs(model, params, x, y, outputs) -> None:
         raise ValueError(
             f"model gives outputs of shape {tuple(logits.shape)} for {len(x)} samples, but must give "
             "(N, K): a row of K logits for each."
+        )
+    if not near(logits_of_first(model, params, x), logits):
+        raise ValueError(
+            "model draws random numbers in evaluation mode, so that what is measured would be a matter of "
+            "chance: let it draw in training only, as F.dropout(x, p, training=self.training) does."
         )
     check_no_mixing(model, params, x)
     n_outputs = logits.shape[-1]

@@ -67,8 +67,9 @@ def local_mas(
 
     Notes
     -----
-    Aljundi et al. (2018), the local version. Where x is the output of a ReLU too, nothing is negative
-    and the absolute value does nothing.
+    Aljundi et al. (2018), the local version. In hidden layers, where x is the output of a ReLU too, nothing
+    is negative and the absolute value does nothing; in the last layer, whose logits may be negative, it
+    matters.
     """
     params = own_params(model)
     result = population_local_mas(model, params, x, outputs=outputs, batch_size=batch_size)
@@ -98,7 +99,7 @@ def population_local_mas(
 def _sums(model, layers, params, x, outputs) -> dict[str, Tensor]:
     """Sum over samples of the absolute product of what comes in and what goes out."""
     seen = {}
-    with _watching(layers, lambda name, a, z: seen.update({name: (a, z)})):
+    with _watching(layers, lambda name, a, z: seen.update({name: (a, z.clone())})):  # may change in place
         functional_call(model, params, (x,))
     units, last, result = memory_units(model), list(seen)[-1], {}
     for name, (a, z) in seen.items():

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from cl_lib.checks import check_samples, check_seed, check_tensor, finite, own_params
+from cl_lib.checks import check_samples, check_seed, check_tensor, finite, logits_of_first, own_params
 from cl_lib.hebbian import local_mas, population_local_mas
-from cl_lib.per_sample import CHUNK, checked_input, differentiable, evaluating, over_replicas, per_sample_mean
+from cl_lib.models import differentiable, network_input, weights_dtype
+from cl_lib.per_sample import CHUNK, checked_input, evaluating, over_replicas, per_sample_mean
 
 __all__ = ["fisher", "local_mas", "mas", "population_fisher", "population_local_mas", "population_mas"]
 
@@ -75,8 +76,8 @@ def fisher(
     ------
     ValueError
         Unknown kind, missing or ill-shaped labels, no samples, non-finite input or output, batch
-        normalisation in training mode, a model that writes into its inputs, or a seed that PyTorch does
-        not take.
+        normalisation in training mode, a model that writes into its inputs or draws random numbers in
+        evaluation mode, a single output, or a seed that PyTorch does not take.
 
     Notes
     -----
@@ -87,6 +88,7 @@ def fisher(
     result = population_fisher(
         model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, draw=draw
     )
+    _check_competition(model, params, x)
     return {name: value[0] for name, value in result.items()}
 
 
@@ -161,6 +163,8 @@ def mas(
     """
     params = own_params(model)
     result = population_mas(model, params, x, function=function, outputs=outputs, batch_size=batch_size)
+    if function == "probabilities":
+        _check_competition(model, params, x)
     return {name: value[0] for name, value in result.items()}
 
 
@@ -235,7 +239,19 @@ def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tenso
 
         batches = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
         parts = [over_replicas(lambda p, xs=xs, ys=ys: squared(p, xs, ys), params) for xs, ys in batches]
+        logits_of_first(model, params, x[:1])  # what a module keeps of it can be copied, unlike vmap's
     return finite({name: sum(part[name] for part in parts) / len(parts) for name in parts[0]})
+
+
+def _check_competition(model, params, x) -> None:
+    """Refuse a single output, of which every importance that looks at probabilities is zero."""
+    with evaluating(model):
+        logits = logits_of_first(model, params, network_input(x[:1], weights_dtype(params)))
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            "model has a single output, which competes with none: its probability is 1 whatever the weights "
+            'are, so all importances are zero. Give it two outputs, or use mas(function="logits").'
+        )
 
 
 def _check_fisher(kind: str, x: Tensor, y: Tensor | None, batch_size: int | None) -> None:

@@ -23,6 +23,11 @@ def weights_dtype(params: dict[str, Tensor]) -> torch.dtype:
     return next((p.dtype for p in params.values() if p.is_floating_point()), torch.float32)
 
 
+def differentiable(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that have a derivative: none of whole numbers, such as indices, which are frozen."""
+    return {name: p for name, p in params.items() if p.is_floating_point()}
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; outside, every module in the mode it was in.

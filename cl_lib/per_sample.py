@@ -26,6 +26,8 @@ from torch.nn import functional
 from cl_lib.checks import (
     check_finite,
     check_no_batch_statistics,
+    check_no_renorm,
+    check_not_inference,
     check_outputs,
     finite,
     first_replica,
@@ -33,6 +35,7 @@ from cl_lib.checks import (
 )
 from cl_lib.models import (
     convolves_on_cpu,
+    differentiable,
     evaluation_mode,
     memory_units,
     network_input,
@@ -276,11 +279,6 @@ def _general_sums(model, params, x, y, directions, power, outputs) -> dict[str, 
     return total
 
 
-def differentiable(params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters that have a derivative: none of whole numbers, such as indices, which are frozen."""
-    return {name: p for name, p in params.items() if p.is_floating_point()}
-
-
 def within_outputs(directions: Directions, logits, y, outputs) -> Iterator[Tensor]:
     """Directions over the competing outputs only; zero on the others."""
     if outputs is None:
@@ -301,6 +299,8 @@ def over_replicas(function, params: dict[str, Tensor]) -> dict[str, Tensor]:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; modes and random state as before outside. Gradients are never touched."""
+    check_not_inference()
     check_no_batch_statistics(model)
+    check_no_renorm(model)
     with evaluation_mode(model), torch.random.fork_rng(), torch.no_grad():
         yield

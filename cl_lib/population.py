@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from cl_lib.checks import check_kind
 from cl_lib.models import convolves_on_cpu, evaluation_mode, weights_dtype
 
 Params = dict[str, Tensor]
@@ -233,9 +234,11 @@ def build_networks(model: nn.Module | Callable[[], nn.Module], seeds: Sequence[i
     ValueError
         If a network is given for several seeds, or one object is built for several.
     TypeError
-        If there is neither a network nor a function that builds one.
+        If there is neither a network nor a function that builds one, or PyTorch cannot call the network with
+        other weights than its own.
     """
     if isinstance(model, nn.Module):
+        check_kind(model)
         if len(seeds) > 1:
             raise ValueError(
                 f"model is a network, but there are {len(seeds)} seeds: all replicas would start from "
@@ -263,6 +266,7 @@ def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     network = build()
     if not isinstance(network, nn.Module):
         raise TypeError(f"model() returned a {type(network).__name__}, but must build an nn.Module.")
+    check_kind(network)
     return network
 
 

@@ -1,6 +1,6 @@
 """The settings of a training run, and what is refused before it begins."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cl_lib.checks import (
     check_no_batch_statistics,
     check_no_mixing,
+    check_not_inference,
     check_positive,
     check_seed,
     is_count,
@@ -55,8 +56,10 @@ class Settings:
             if not is_count(value):
                 raise ValueError(f"{name} is {value!r}, but must be a whole number, 1 or more.")
         check_positive(self.lr, "lr")
+        object.__setattr__(self, "lr", float(self.lr))
         if not (is_number(self.momentum) and 0 <= self.momentum < 1):
             raise ValueError(f"momentum is {self.momentum!r}, but must lie in [0, 1).")
+        object.__setattr__(self, "momentum", float(self.momentum))
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}, but must be one of {', '.join(OPTIMIZERS)}.")
         if not isinstance(self.keep_optimizer, bool):
@@ -101,8 +104,10 @@ def check_arguments(stream: Stream, method: Method, seeds: Sequence[int]) -> Non
             "from later ones and would do nothing. Give it two tasks or more; or train with Finetune(), and "
             "measure importance with cl_lib.fisher or cl_lib.mas."
         )
-    if isinstance(seeds, Integral):
-        raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({seeds},) or range(10).")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        example = seeds if isinstance(seeds, Integral) else 0
+        raise TypeError(f"seeds is {seeds!r}, but must be a sequence such as ({example},) or range(10).")
+    check_not_inference()
 
 
 def check_network(

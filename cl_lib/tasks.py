@@ -161,7 +161,7 @@ def _warn_of_single_outputs(stream: Stream) -> None:
     if alone and stream.scenario == "task":
         warnings.warn(
             f"{stream.name}: in {', '.join(alone)} a single output competes with none, so that every answer "
-            'is right and nothing is learned. Give each task two classes, or use scenario="class" or "domain".',
+            "is right and nothing is learned. Give each task two classes, or use another scenario.",
             stacklevel=4,
         )
 

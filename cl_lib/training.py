@@ -117,7 +117,8 @@ def fit(
     )
     started = time.perf_counter()
     initial = trainer.accuracies()
-    with torch.random.fork_rng():  # dropout draws from the global state
+    # Dropout draws from the global state; the caller may have switched gradients off.
+    with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seeds[0])
         accuracy, curves = trainer.train(progress)
         with torch.no_grad(), evaluation_mode(population.network):

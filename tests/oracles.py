@@ -31,6 +31,12 @@ class TwiceUsed(nn.Module):
         return self.last(torch.tanh(self.shared(torch.tanh(self.shared(x)))))
 
 
+def compiled():
+    """A linear layer that torch.jit has compiled."""
+    with warnings.catch_warnings(action="ignore"):  # PyTorch advises against it
+        return torch.jit.trace(nn.Linear(6, 3), torch.ones(1, 6))
+
+
 class Tied(nn.Module):
     """The weight of a layer is used once more, transposed, outside the layer."""
 

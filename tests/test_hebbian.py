@@ -171,6 +171,17 @@ def test_nothing_aliases_and_the_network_stays_as_it_was(name):
     assert same_bits(found, kept) and not any(value.requires_grad for value in found.values())
 
 
+@pytest.mark.parametrize("act", [nn.ReLU, nn.SiLU, nn.ELU])
+def test_activations_in_place_are_as_those_out_of_place(act):
+    def measured(inplace):
+        torch.manual_seed(0)
+        return local_mas(
+            nn.Sequential(nn.Linear(6, 8), act(inplace=inplace), nn.Linear(8, 3)).to(F64), samples()
+        )
+
+    assert same_bits(measured(True), measured(False))
+
+
 def positive(layer):
     """The layer with a bias so large that a ReLU after it changes no value."""
     layer.bias.data.fill_(100.0)

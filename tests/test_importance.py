@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from oracles import (
     TwiceUsed,
     Uncalled,
     Unused,
+    compiled,
     distance,
     drawn_labels,
     in_second_task,
@@ -31,7 +33,7 @@ from oracles import (
 from torch import nn
 
 from cl_lib import MLP, ConvNet, derivations, fisher, per_sample
-from cl_lib.importance import population_fisher
+from cl_lib.importance import FISHER_KINDS, local_mas, mas, population_fisher
 
 N = 11
 PER_SAMPLE = ("exact", "empirical", "sampled")
@@ -496,3 +498,90 @@ def test_a_model_that_draws_leaves_the_random_state_as_it_was():
     model, state = Noisy(6, 3), torch.get_rng_state()
     fisher(model, torch.ones(5, 6), torch.zeros(5).long(), kind="batched")
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", FISHER_KINDS)
+def test_a_model_that_draws_in_evaluation_mode_is_refused(kind):
+    class Dropping(nn.Linear):
+        def forward(self, x):
+            return super().forward(nn.functional.dropout(x, 0.5))
+
+    model, x, state = Dropping(6, 3), torch.ones(5, 6), torch.get_rng_state()
+    for measure in (partial(fisher, y=torch.zeros(5).long(), kind=kind), mas, local_mas):
+        with pytest.raises(ValueError, match=r"model draws random numbers in evaluation mode.*self.training"):
+            measure(model, x)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", FISHER_KINDS)
+def test_a_single_output_is_refused_where_probabilities_count(kind):
+    model, x = nn.Linear(6, 1), torch.ones(5, 6)
+    for measure in (
+        partial(fisher, y=torch.zeros(5).long(), kind=kind),
+        partial(mas, function="probabilities"),
+    ):
+        with pytest.raises(ValueError, match="model has a single output, which competes with none"):
+            measure(model, x)
+    assert mas(model, x)["weight"].max() > 0
+
+
+class Reading(nn.Module):
+    """Reads whole numbers as words."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.words, self.last = nn.Embedding(4, 3, **options), nn.Linear(18, 3)
+
+    def forward(self, x):
+        return self.last(self.words(x.abs().long().clamp(max=3)).flatten(1))
+
+
+@pytest.mark.parametrize("measure", [fisher, mas, local_mas])
+@pytest.mark.parametrize(
+    ("build", "shape", "error", "message"),
+    [
+        (
+            compiled,
+            (5, 6),
+            TypeError,
+            "compiled by torch.jit",
+        ),
+        (
+            lambda: nn.DataParallel(nn.Linear(6, 3)),
+            (5, 6),
+            TypeError,
+            "model is a DataParallel.*attribute module",
+        ),
+        (
+            lambda: Reading(sparse=True),
+            (5, 6),
+            ValueError,
+            "part 'words' of model is an Embedding with sparse",
+        ),
+        (
+            lambda: nn.Linear(6, 3),
+            (6,),
+            ValueError,
+            r"x has shape \(6,\), but must be .* x\[None\] for a single",
+        ),
+        (lambda: nn.Linear(6, 3), (), ValueError, r"x has shape \(\), but must be \(N, features...\)"),
+    ],
+)
+def test_what_has_no_importance_is_named(build, shape, error, message, measure):
+    with pytest.raises(error, match=message):
+        measure(build(), torch.ones(shape))
+
+
+def test_an_embedding_that_renormalises_is_refused():
+    for measure in (fisher, mas):
+        with pytest.raises(ValueError, match=r"embedding with max_norm \(layer 'words'\)"):
+            measure(Reading(max_norm=1.0), torch.ones(5, 6))
+
+
+@pytest.mark.parametrize("measure", [fisher, mas, local_mas])
+def test_inference_mode_is_refused(measure):
+    model, x = nn.Linear(6, 3), torch.ones(5, 6)
+    with torch.no_grad():
+        assert measure(model, x)["weight"].shape == (3, 6)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"torch.inference_mode\(\) is on"):
+        measure(model, x)

@@ -1,6 +1,7 @@
 """Every method on a network that the package does not know, and what it says where it cannot."""
 
 import copy
+import functools
 
 import oracles
 import pytest
@@ -10,6 +11,7 @@ from oracles import (
     Convolutional,
     SharedParameter,
     Tied,
+    compiled,
     distance,
     loop_fisher,
     small_network,
@@ -378,9 +380,38 @@ class Remembering(nn.Module):
 @pytest.mark.parametrize("method", [Finetune(), EWC(1.0), LwF(1.0)])
 def test_a_network_that_keeps_its_activations_can_be_copied(method, seeds):
     model = short(method, Remembering, seeds=seeds).model()
-    for measure in (fisher, mas):
-        measure(model, STREAM[0].train.x)
+    x, y = STREAM[0].train.x, STREAM[0].train.y
+    kinds = [functools.partial(fisher, y=y, kind=kind) for kind in FISHER_KINDS]
+    for measure in (*kinds, mas, functools.partial(mas, function="probabilities")):
+        measure(model, x)
         assert torch.equal(copy.deepcopy(model)(STREAM[0].test.x), model(STREAM[0].test.x))
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (compiled, TypeError, "compiled by torch.jit"),
+        (lambda: nn.DataParallel(nn.Linear(6, 3)), TypeError, "model is a DataParallel"),
+        (
+            lambda: nn.Sequential(nn.DataParallel(nn.Linear(6, 3))),
+            TypeError,
+            "part '0' of model is a DataPar",
+        ),
+        (lambda: nn.EmbeddingBag(4, 3, sparse=True), ValueError, "model is an EmbeddingBag with sparse=True"),
+    ],
+)
+def test_modules_that_pytorch_cannot_call_with_other_weights_are_refused(build, error, message):
+    for model in (build, build()):
+        with pytest.raises(error, match=message):
+            fit(model, STREAM)
+
+
+def test_gradients_that_the_caller_has_switched_off_are_switched_on():
+    with torch.no_grad():
+        run = short(EWC(1.0), seeds=(0, 1))
+    assert distance(run.params, short(EWC(1.0), seeds=(0, 1)).params) == 0
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"torch.inference_mode\(\) is on"):
+        short()
 
 
 def test_training_leaves_the_network_that_was_given_as_it_was():
