@@ -209,6 +209,8 @@ def _just_learned(matrix: np.ndarray) -> np.ndarray:
 
 
 def _square(matrix, at_least: int = 1) -> np.ndarray:
+    if hasattr(matrix, "accuracy"):
+        raise TypeError(f"matrix is a {type(matrix).__name__}, but must be an array: give run.accuracy.")
     matrix = np.asarray(matrix, dtype=float)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(

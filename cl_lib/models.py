@@ -114,7 +114,8 @@ class MemoryMLP(MLP):
         super().__init__(n_inputs, hidden, n_outputs)
         if n_tasks < 1:
             raise ValueError(f"n_tasks is {n_tasks}, but must be the number of tasks in the stream.")
-        self.memory = nn.ParameterList(nn.Parameter(torch.zeros(n_tasks, width)) for width in hidden)
+        widths = [layer.out_features for layer in self.layers[:-1]]
+        self.memory = nn.ParameterList(nn.Parameter(torch.zeros(n_tasks, width)) for width in widths)
         self.n_tasks, self.task = n_tasks, 0
 
     def _received(self, layer: int, x: Tensor) -> Tensor:

@@ -150,6 +150,8 @@ def test_one_strength_serves_several_of_the_other():
         ((SLNID(0.1), MAS((0.2, 0.3))), (0.2, 0.3)),
         ((SLNID((0.4, 0.5)), MAS((0.2, 0.3))), (0.4, 0.5)),
         ((Finetune(), Finetune()), 0.0),
+        ((Finetune(), MAS(0.2)), 0.2),
+        ((Finetune(), MAS((0.2, 0.3))), (0.2, 0.3)),
     ],
 )
 def test_strength_is_that_of_the_first_with_several(methods, expected):

@@ -654,7 +654,7 @@ def test_a_pull_beyond_the_largest_number_ends_at_the_anchor():
 
 
 @pytest.mark.parametrize("make", [EWC, L2])
-@pytest.mark.parametrize("strength", [-1, math.nan, math.inf, "10", None, 1j, (1.0, -2.0)])
+@pytest.mark.parametrize("strength", [-1, math.nan, math.inf, "10", None, 1j, (1.0, -2.0), True])
 def test_refuses_strengths(make, strength):
     with pytest.raises(ValueError, match="strength is .* must be a finite number >= 0"):
         make(strength)
@@ -663,6 +663,14 @@ def test_refuses_strengths(make, strength):
 def test_numpy_numbers_are_strengths_and_counts():
     own = EWC(tuple(np.float32([0.5, 2.0])), samples=np.int64(20))
     assert same_bits(short(own).params, short(EWC((0.5, 2.0), samples=20)).params)
+
+
+@pytest.mark.parametrize("step", ["implicit", "gradient"])
+def test_fractions_are_numbers(step):
+    half, tenth = Fraction(1, 2), Fraction(1, 10)
+    found = short(EWC(half, step=step), lr=tenth, momentum=half)
+    assert same_bits(found.params, short(EWC(0.5, step=step), lr=0.1, momentum=0.5).params)
+    assert found.strength == [0.5]
 
 
 @pytest.mark.parametrize("make", [EWC, L2])

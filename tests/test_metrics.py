@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +126,13 @@ def test_refuses_what_is_no_accuracy_matrix(shape):
     for metric in ALL:
         with pytest.raises(ValueError, match=r"matrix has shape .* is \(\.\.\., T, T\)"):
             metric(np.zeros(shape))
+
+
+def test_a_run_is_no_matrix():
+    run = SimpleNamespace(accuracy=np.ones((1, 2, 2)))
+    for metric in ALL:
+        with pytest.raises(TypeError, match="matrix is a .*, but must be an array: give run.accuracy"):
+            metric(run)
 
 
 def test_refuses_initial_accuracies_of_another_shape():

@@ -167,3 +167,9 @@ def test_evaluation_mode_gives_every_mode_back(error):
         pass
     assert [module.training for module in model.modules()] == modes
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_widths_may_come_from_a_generator():
+    model = MemoryMLP(6, (width for width in (5, 4)), 3, n_tasks=2)
+    assert [tuple(units.shape) for units in model.memory] == [(2, 5), (2, 4)]
+    assert model(torch.ones(1, 6)).shape == (1, 3)

@@ -7,11 +7,11 @@ that :func:`cl_lib.training.fit` carries from hook to hook, so one method object
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
+from cl_lib.checks import is_number
 from cl_lib.population import Params, Population
 from cl_lib.tasks import Task
 
@@ -56,7 +56,10 @@ class Method:
         return range(t, t + 1)
 
     def begin_task(self, state: Any, population: Population, task: Task) -> Any:
-        """Prepare for the task that comes; return the new state."""
+        """Prepare for the task that comes; return the new state.
+
+        The inputs of the task, ``task.train.x``, are floating point here: uint8 is divided by 255 already.
+        """
         return state
 
     def extra_loss(self, state: Any, population: Population, batch: Batch) -> Tensor | None:
@@ -73,7 +76,7 @@ class Method:
         """
 
     def after_task(self, state: Any, population: Population, task: Task) -> Any:
-        """Learn what matters from the finished task; return the new state."""
+        """Learn what matters from the finished task, as :meth:`begin_task` got it; return the new state."""
         return state
 
     def penalties(self, state: Any) -> list[tuple[Any, Any]]:
@@ -135,7 +138,7 @@ def check_strength(strength: Strength, name: str = "strength") -> None:
     if not values:
         raise ValueError(f"{name} is empty: give a number, or a tuple of numbers to train side by side.")
     for value in values:
-        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        if not is_number(value) or not math.isfinite(value) or value < 0:
             raise ValueError(
                 f"{name} is {strength!r}, but must be a finite number >= 0, or a tuple of them to train side "
                 "by side: a negative one would reward forgetting."

@@ -19,9 +19,12 @@ class Combined(Method):
 
     @property
     def strength(self) -> Strength:
-        """The strengths that are trained side by side: those of the first method that has several."""
-        several = _several(self.methods)
-        return several[0] if several else strength_of(self.methods[0])
+        """The strengths that are trained side by side: those of the first method that has several.
+
+        If none has several, the strength of the first method that has one.
+        """
+        own = [strength_of(method) for method in self.methods if hasattr(method, "strength")]
+        return next(iter([*_several(self.methods), *own]), 0.0)
 
     @property
     def uses_hidden(self) -> bool:

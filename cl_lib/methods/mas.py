@@ -38,8 +38,9 @@ class MAS(MeasuredMethod):
     function : {"logits", "probabilities"}
         See :func:`cl_lib.importance.mas`.
     inputs : callable
-        Task -> the unlabelled inputs ``(N, ...)`` on which importance is measured. Default: the task's
-        training inputs. With inputs of one user only, what that user needs is protected.
+        Task -> the unlabelled inputs ``(N, ...)`` on which importance is measured. The task's own inputs are
+        floating point there, uint8 divided by 255 already. Default: its training inputs. With inputs of one
+        user only, what that user needs is protected.
     scope : {"global", "local"}
         ``global``: how much a weight moves the network's output. ``local``: how much it moves the output of
         its own layer, from forward activations alone, see :func:`cl_lib.importance.local_mas`.
