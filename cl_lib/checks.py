@@ -210,6 +210,17 @@ def near(found: Tensor, wanted: Tensor) -> bool:
     return torch.allclose(found, wanted, rtol=rounding, atol=rounding * largest, equal_nan=True)
 
 
+def check_draws_nothing(model: nn.Module, params: dict[str, Tensor], x: Tensor, logits: Tensor) -> None:
+    """Refuse a model in evaluation mode that does not give its ``logits`` once more, beyond rounding."""
+    with torch.random.fork_rng():
+        again = logits_of_first(model, params, x)
+    if not near(again, logits):
+        raise ValueError(
+            "model draws random numbers in evaluation mode, so that what is measured would be a matter of "
+            "chance: let it draw in training only, as F.dropout(x, p, training=self.training) does."
+        )
+
+
 def check_outputs(model, params, x, y, outputs) -> None:
     """Refuse outputs that the model lacks, and labels outside of them."""
     logits = logits_of_first(model, params, x)
@@ -218,11 +229,7 @@ def check_outputs(model, params, x, y, outputs) -> None:
             f"model gives outputs of shape {tuple(logits.shape)} for {len(x)} samples, but must give "
             "(N, K): a row of K logits for each."
         )
-    if not near(logits_of_first(model, params, x), logits):
-        raise ValueError(
-            "model draws random numbers in evaluation mode, so that what is measured would be a matter of "
-            "chance: let it draw in training only, as F.dropout(x, p, training=self.training) does."
-        )
+    check_draws_nothing(model, params, x, logits)
     check_no_mixing(model, params, x)
     n_outputs = logits.shape[-1]
     outputs = (0, n_outputs) if outputs is None else outputs

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_lib.checks import (
+    check_draws_nothing,
     check_no_batch_statistics,
     check_no_mixing,
     check_not_inference,
@@ -175,7 +176,9 @@ def _check_buffers_stay(population: Population, before: dict[str, Tensor], metho
 
 def _first_logits(population: Population, x: Tensor, stream: Stream) -> Tensor:
     """Logits ``(R, N, K)`` of the first samples; tells a wrong input from replicas that cannot be stacked."""
-    logits_of_first(population.network, population.params, x, of=stream.name)
+    logits = logits_of_first(population.network, population.params, x, of=stream.name)
+    if population.size > 1:
+        check_draws_nothing(population.network, population.params, x, logits)
     with _side_by_side(population):
         return population.logits_on_shared(x)
 

@@ -218,6 +218,9 @@ def test_randomness_is_not_taken_for_mixing():
             return super().forward(x + torch.rand(()))
 
     assert short(Finetune(), lambda: Noisy(6, 3)).accuracy.shape == (1, 3, 3)
+    for method, seeds in ((Finetune(), (0, 1)), (EWC(1.0), (0,)), (MAS(0.1), (0,))):
+        with pytest.raises(ValueError, match=r"draws random numbers in evaluation mode.*self.training"):
+            short(method, lambda: Noisy(6, 3), seeds=seeds)
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,8 @@ class Effect:
                 f"strength is {float(one.strength):g}, but after each task the penalty of "
                 f"{type(one).__name__} is at most {share:.1e} of the loss, below {FELT:g}: it does nothing. "
                 f"The largest importance is {largest:.2g}. Raise strength, train longer, or find out why the "
-                "importance is small (gradients averaged before they are squared, a network so sure that they "
-                "vanish) or why the anchor moves along (a view of the live weights, not a copy).",
+                "importance is small (gradients averaged before they are squared, a network so sure that "
+                "they vanish) or why the anchor moves along (a view of the live weights, not a copy).",
                 IneffectivePenalty,
                 stacklevel=CALLER_OF_FIT,
             )
