@@ -19,6 +19,8 @@ from cl_lib.tasks import Stream
 PROFILES = ("full", "cpu", "quick", "twin")
 #: Images on which importance is measured, where a method does not say otherwise.
 N_IMPORTANCE = 1000
+#: Seeds of the streams that strengths are searched on and that the final runs train on.
+STREAM_SEEDS = {"search": 1, "test": 0}
 Point = tuple[float, ...]
 # What a budget says about a single network; the rest says which networks there are.
 OF_A_NETWORK = ("epochs", "batch_size", "n_train", "n_test", "n_tasks")
@@ -155,6 +157,8 @@ class Experiment:
             "dataset": self.dataset,
             "data_sha256": digests(self.dataset),
             "stream": named(self.stream),
+            "stream_seeds": STREAM_SEEDS,
+            "network": named(self.network),
             "profile": profile,
             "budget": asdict(budget),
             "training": dict(self.training),
@@ -221,10 +225,11 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
         "training": declared["training"] | own.get("training", {}),
         "budget": {what: budget[what] for what in OF_A_NETWORK},
         "stage": stage,
+        "stream_seed": declared["stream_seeds"][stage],
         "contender": contender,
         "method": own["method"],
         "width": own["width"] or budget["width"],
-        **({"network": own["network"]} if "network" in own else {}),
+        "network": own.get("network", declared["network"]),
     }
     return json.dumps(content, sort_keys=True)
 

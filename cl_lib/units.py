@@ -19,7 +19,7 @@ import torch
 
 from cl_lib import metrics
 from cl_lib.data import Dataset, load
-from cl_lib.declarations import Budget, Contender, Experiment, Point, recipe
+from cl_lib.declarations import STREAM_SEEDS, Budget, Contender, Experiment, Point, recipe
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import Method
 from cl_lib.provenance import record_of
@@ -28,7 +28,6 @@ from cl_lib.tasks import Stream
 from cl_lib.training import fit, training_device
 
 FIRST_SEARCH_SEED = 1000
-SEARCH_STREAM, TEST_STREAM = 1, 0
 # On a CPU: at so many units of a hidden layer a network is fastest alone; of narrower ones, so many at once.
 WIDE_ON_CPU, MOST_ON_CPU = 1000, 20
 
@@ -255,8 +254,9 @@ def train(unit: Unit, device: str, method: Method | None = None, dtype: torch.dt
 
 
 def _stream(unit: Unit) -> Stream:
-    seed = SEARCH_STREAM if unit.stage == "search" else TEST_STREAM
-    return EXPERIMENTS[unit.experiment].stream(_dataset(unit.dataset), unit.budget, seed)
+    return EXPERIMENTS[unit.experiment].stream(
+        _dataset(unit.dataset), unit.budget, STREAM_SEEDS[unit.stage]
+    )
 
 
 _RESERVED = ("accuracy", "record", "effect", "curve", "curve_step", "weight_size")

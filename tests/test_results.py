@@ -33,6 +33,8 @@ MANIFEST = {
     "dataset": "digits",
     "data_sha256": {"pixels": A_DIGEST},
     "stream": "three_groups",
+    "stream_seeds": {"search": 1, "test": 0},
+    "network": "mlp",
     "profile": "cpu",
     "budget": {
         "seeds": 2, "search_seeds": 2, "epochs": 1, "batch_size": 32, "n_train": None, "n_test": 5, "width": 8

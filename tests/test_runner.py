@@ -66,7 +66,7 @@ def reference(tmp_path_factory):
 
 def test_the_numbers_are_those_of_fit(reference):
     cached, _ = reference
-    stream = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
+    stream = setups.permuted(load("digits"), BUDGET, declarations.STREAM_SEEDS["test"], n_tasks=2)
     (strength,) = cached.strength("EWC")
     run = fit(
         lambda: setups.mlp(stream, 8),
@@ -95,7 +95,7 @@ def test_the_search_never_sees_test_data_nor_the_final_permutations(monkeypatch)
     [(stream, options)] = seen
     assert options["evaluate"] == "validation"
     assert len(options["seeds"]) == 2 and min(options["seeds"]) >= 1000, "seeds of no final run"
-    final = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)
+    final = setups.permuted(load("digits"), BUDGET, declarations.STREAM_SEEDS["test"], n_tasks=2)
     assert not torch.equal(stream[0].train.x, final[0].train.x)
 
 
@@ -221,6 +221,21 @@ def test_another_training_has_another_key(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "tiny", TINY)
     monkeypatch.setattr(declarations, "N_IMPORTANCE", 10)
     assert unit.key != before
+
+
+def test_the_network_and_the_stream_are_declared(reference, monkeypatch):
+    search, test = (
+        units.Unit("tiny", "cpu", BUDGET, stage, "EWC", ((1.0,),), (1000,)) for stage in ("search", "test")
+    )
+    before, made = (search.key, test.key), reference[0].manifest
+    assert TINY.made(made)
+    with monkeypatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "tiny", replace(TINY, network=setups.glorot_mlp))
+        assert search.key != before[0] and test.key != before[1]
+        assert not EXPERIMENTS["tiny"].made(made)
+    monkeypatch.setitem(declarations.STREAM_SEEDS, "search", 7)
+    assert search.key != before[0] and test.key == before[1]
+    assert not TINY.made(made)
 
 
 def test_what_is_kept_is_in_the_key_of_final_runs_only(monkeypatch):
@@ -1057,7 +1072,8 @@ def test_curves_and_measures_are_kept(monkeypatch):
     run, arrays, _ = units.train(unit, "cpu")
     np.testing.assert_allclose(arrays["curve"], run.curves.accuracy, rtol=1e-6)
     np.testing.assert_array_equal(arrays["curve_step"], [run.curves.step] * 3)
-    last = setups.permuted(load("digits"), BUDGET, units.TEST_STREAM, n_tasks=2)[1].test.x / 255
+    stream = setups.permuted(load("digits"), BUDGET, declarations.STREAM_SEEDS["test"], n_tasks=2)
+    last = stream[1].test.x / 255
     for r, model in enumerate(map(run.model, range(3))):
         active = [(h > 0).double().mean().item() for h in model(last, hidden=True)[1]]
         np.testing.assert_allclose(arrays["active_units"][r], active, rtol=1e-6)
