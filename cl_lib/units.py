@@ -254,9 +254,7 @@ def train(unit: Unit, device: str, method: Method | None = None, dtype: torch.dt
 
 
 def _stream(unit: Unit) -> Stream:
-    return EXPERIMENTS[unit.experiment].stream(
-        _dataset(unit.dataset), unit.budget, STREAM_SEEDS[unit.stage]
-    )
+    return EXPERIMENTS[unit.experiment].stream(_dataset(unit.dataset), unit.budget, STREAM_SEEDS[unit.stage])
 
 
 _RESERVED = ("accuracy", "record", "effect", "curve", "curve_step", "weight_size")
