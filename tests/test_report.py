@@ -402,7 +402,7 @@ def test_each_claim_shows_its_own_number():
 
 
 def test_each_experiment_is_judged():
-    assert {claim.experiment for claim in CLAIMS} == set(EXPERIMENTS)
+    assert {claim.experiment for claim in CLAIMS} == set(EXPERIMENTS) - {"tiny"}  # of other tests
 
 
 # What papers state once more, in percent. Split MNIST: task-, domain- and class-incremental.

@@ -350,6 +350,14 @@ def test_what_is_cached_can_be_made_again_as_declared(name):
     runner.check_run(name, results.load_manifest(name)["profile"])
 
 
+@pytest.mark.parametrize("width", [16, 400, 2000])
+def test_effort_grows_as_the_number_of_weights(width):
+    budget = replace(BUDGET, width=width, epochs=2)
+    unit = units.Unit("tiny", "cpu", budget, "test", "EWC", ((1.0,),), (0, 1))
+    weights = sum(p.numel() for p in models.MLP(784, (width, width), 10).parameters())
+    assert unit.effort == pytest.approx(2 * 2 * weights, rel=0.03)
+
+
 def test_the_time_that_is_left_is_judged_by_what_this_run_trains(reference, tmp_path, monkeypatch, capsys):
     shutil.copytree(reference[1], tmp_path, dirs_exist_ok=True)
     bars = []
@@ -362,7 +370,8 @@ def test_the_time_that_is_left_is_judged_by_what_this_run_trains(reference, tmp_
     monkeypatch.setattr(runner, "tqdm", Bar)
     runner.run("tiny", profile="cpu", device="cpu", seeds=4, progress=True, root=tmp_path)
     initial, n, total, rate = bars[0]
-    trained = len(TINY.contenders) * BUDGET.epochs * BUDGET.width  # one new seed each
+    one = units.Unit("tiny", "cpu", BUDGET, "test", "EWC", ((1.0,),), (3,))
+    trained = len(TINY.contenders) * one.effort  # one new seed each
     assert n == total and n - initial == trained
     assert rate is None  # tqdm then takes the mean since the start, without what was there
 
