@@ -17,7 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # who reads, such as head, has enough; nor is the end to complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -114,10 +115,13 @@ def _run(options: argparse.Namespace) -> int:
                 device=options.device,
                 scheduler=options.scheduler,
             )
-            print(f"wrote {path}")
+        except BrokenPipeError as error:  # of a connection to a worker, not of what is printed
+            raise ConnectionError(*error.args) from error
         except (ValueError, FloatingPointError, MemoryError, ChildProcessError) as error:
             print(f"error: {error}", file=sys.stderr)  # of one experiment; the others are run
             failed = True
+        else:
+            print(f"wrote {path}")
     return 2 if failed else 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cl_lib import metrics, results
 from cl_lib.declarations import Point
-from cl_lib.provenance import LOADED
+from cl_lib.provenance import loaded
 from cl_lib.units import Outcome, Unit
 
 
@@ -64,12 +64,15 @@ def _cost(records: list[dict]) -> dict:
 
 def _made(records: list[dict]) -> dict:
     """When the last network was trained, and by which code; a run that trains none changes neither."""
-    if not all("git" in record for record in records):  # units from before records had it
-        return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "git": LOADED}
-    last = max(records, key=lambda record: record["finished"])
-    changed = [record["git"]["dirty"] for record in records]
+    known = [record for record in records if "git" in record]  # units from before records had it may be there
+    if not known:
+        return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "git": loaded()}
+    named = [record for record in known if record["git"]["commit"]]  # a worker may have no repository
+    last = max(named or known, key=lambda record: record["finished"])
+    changed = [record["git"]["dirty"] for record in named or known]
     dirty = True in changed or (None if None in changed else False)
-    return {"finished": last["finished"], "git": last["git"] | {"dirty": dirty}}
+    finished = max(record["finished"] for record in known)
+    return {"finished": finished, "git": last["git"] | {"dirty": dirty}}
 
 
 def _all(said: Iterable[str]) -> list[str]:

@@ -92,7 +92,7 @@ def check_kind(model: nn.Module) -> None:
     """Refuse modules that PyTorch cannot call with other weights than their own, or take derivatives of."""
     for name, module in model.named_modules():
         where = f"part {name!r} of model" if name else "model"
-        if isinstance(module, torch.jit.ScriptModule):
+        if isinstance(module, torch.jit.ScriptModule) and next(module.parameters(), None) is not None:
             raise TypeError(
                 f"{where} is a {type(module).__name__}, compiled by torch.jit, which cannot be called with "
                 "other weights than its own: pass the nn.Module that it was made of."
@@ -205,6 +205,8 @@ def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> N
 
 def near(found: Tensor, wanted: Tensor) -> bool:
     """Whether logits are equal up to rounding: on a GPU convolutions round to ten bits."""
+    if not wanted.is_floating_point():
+        return torch.equal(found, wanted)
     rounding = max(0.01, torch.finfo(wanted.dtype).eps ** 0.5)
     largest = float(wanted.detach().nan_to_num(posinf=0.0, neginf=0.0).abs().max())
     return torch.allclose(found, wanted, rtol=rounding, atol=rounding * largest, equal_nan=True)
@@ -216,8 +218,9 @@ def check_draws_nothing(model: nn.Module, params: dict[str, Tensor], x: Tensor, 
         again = logits_of_first(model, params, x)
     if not near(again, logits):
         raise ValueError(
-            "model draws random numbers in evaluation mode, so that what is measured would be a matter of "
-            "chance: let it draw in training only, as F.dropout(x, p, training=self.training) does."
+            "model gives other logits when it is called once more: it draws random numbers in evaluation "
+            "mode, so that what is measured would be a matter of chance (let it draw in training only, as "
+            "F.dropout(x, p, training=self.training) does), or keeps something from call to call."
         )
 
 

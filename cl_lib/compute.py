@@ -44,15 +44,15 @@ class Cluster:
         Refuses an address at which no scheduler answers, or to whose scheduler no worker comes.
         """
         with self._connect() as client:
-            if self.device == "cpu":
-                return True
             try:
-                client.wait_for_workers(1, timeout=FIRST_WORKER)
+                client.submit(int, pure=False).result(FIRST_WORKER)  # wakes one that grows with its work
             except TimeoutError:
                 raise ValueError(
                     f"scheduler is {self.address!r}, which has no worker after {FIRST_WORKER} seconds: start "
                     f"some, such as with dask worker {self.address}, then give the command again."
                 ) from None
+            if self.device == "cpu":
+                return True
             devices = client.run(training_device, self.device, on_error="ignore").values()
         return bool(devices) and all(device.type == "cpu" for device in devices)
 

@@ -109,7 +109,8 @@ class Dataset:
 
     def __post_init__(self):
         """Refuse what a stream would take for something else, or leave out."""
-        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+        names = self.classes if isinstance(self.classes, tuple | list) else [None]
+        if not all(isinstance(name, str) for name in names):
             raise TypeError(f"classes is {self.classes!r}, but must be a tuple of names, one for each label.")
         for part in ("train", "validation", "test"):
             data = getattr(self, part)

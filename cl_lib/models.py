@@ -25,7 +25,7 @@ def weights_dtype(params: dict[str, Tensor]) -> torch.dtype:
 
 def differentiable(params: dict[str, Tensor]) -> dict[str, Tensor]:
     """The parameters that have a derivative: none of whole numbers, such as indices, which are frozen."""
-    return {name: p for name, p in params.items() if p.is_floating_point()}
+    return {name: p for name, p in params.items() if p.is_floating_point() or p.is_complex()}
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def record_of(device: str, seconds: float) -> dict:
         "seconds": round(seconds, 3),
         "peak_mib": peak and round(peak / 2**20),
         "versions": versions(),
-        "git": LOADED,
+        "git": loaded(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -71,9 +71,11 @@ def git_state() -> dict:
 
     if git("ls-files", "--error-unmatch", here.name) is None:  # installed below somebody else's repository
         return {"commit": None, "dirty": None}
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    changed = git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", ".")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
 
 
-#: The state of the code as this process has it, also if the files change later.
-LOADED = git_state()
+@lru_cache(maxsize=1)
+def loaded() -> dict:
+    """The state of the code when this process first asked, also if the files change later."""
+    return git_state()

@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -70,9 +70,20 @@ def cached(root: Path | None = None) -> tuple[str, ...]:
 
 def load_manifest(name: str, *, root: Path | None = None) -> dict:
     """The manifest of an experiment alone; it raises what :func:`load` raises."""
+    manifest = read_manifest(name, root=root)
+    try:
+        check_form(manifest)
+    except CorruptResult as error:
+        path = (root or folder()) / name / "manifest.json"
+        raise CorruptResult(f"{path} has not the form of a manifest ({error}); {_again(name)}") from None
+    return manifest
+
+
+def read_manifest(name: str, *, root: Path | None = None) -> dict:
+    """What stands in a manifest, which may be that of another version of the code: nothing is checked."""
     path = (root or folder()) / name / "manifest.json"
     try:
-        manifest = json.loads(path.read_text("utf8"))
+        return json.loads(path.read_text("utf8"))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"no results for {name!r} in {path.parents[1]}; there are {', '.join(cached(root)) or 'none'}. "
@@ -80,23 +91,26 @@ def load_manifest(name: str, *, root: Path | None = None) -> dict:
         ) from None
     except ValueError as error:
         raise CorruptResult(f"{path} is no JSON ({error}); {_again(name)}") from None
-    try:
-        check_form(manifest)
-    except CorruptResult as error:
-        raise CorruptResult(f"{path} has not the form of a manifest ({error}); {_again(name)}") from None
-    return manifest
 
 
 def check_form(manifest: dict) -> None:
     """Hold a manifest against the JSON schema beside this module."""
-    from jsonschema import ValidationError, validate
+    from jsonschema.exceptions import best_match
 
-    try:
-        validate(manifest, json.loads(Path(__file__).with_name(SCHEMA).read_text("utf8")))
-    except ValidationError as error:
+    error = best_match(_form().iter_errors(manifest))
+    if error is not None:
         name = manifest.get("experiment") if isinstance(manifest, dict) else None
         where = "/".join(map(str, error.absolute_path)) or "the manifest"
-        raise CorruptResult(f"{name}: {where}: {error.message}") from None
+        raise CorruptResult(f"{name}: {where}: {error.message}")
+
+
+@lru_cache(maxsize=1)
+def _form():
+    """What holds manifests against the schema, which is itself checked by the tests."""
+    from jsonschema.validators import validator_for
+
+    schema = json.loads(Path(__file__).with_name(SCHEMA).read_text("utf8"))
+    return validator_for(schema)(schema)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from cl_lib.assembly import assemble
 from cl_lib.compute import Cluster, Here, place
 from cl_lib.declarations import Experiment
 from cl_lib.experiments import EXPERIMENTS
+from cl_lib.provenance import loaded
 from cl_lib.store import Store, open_store
 from cl_lib.units import Outcome, Unit, choose, search_units, test_units
 
@@ -74,6 +75,7 @@ def run(
     """
     root = root or results.folder()
     check_run(name, profile, seeds, root=root)
+    loaded()  # of the code that trains, not of a later commit
     compute = place(device, scheduler)
     on_cpu = compute.on_cpu()
     experiment = EXPERIMENTS[name]
@@ -124,8 +126,8 @@ def _take(cached: results.Cached, store: Store, experiment: Experiment, units: l
 def _check_notes(name: str, root: Path, store: Store) -> None:
     """Refuse to wash off a note that was written after this run had begun."""
     try:
-        note = results.load_manifest(name, root=root).get("stale")
-    except (FileNotFoundError, results.CorruptResult):
+        note = results.read_manifest(name, root=root)["stale"]
+    except (FileNotFoundError, results.CorruptResult, KeyError, TypeError):
         return
     if note not in (None, *store.notes):
         raise ValueError(
@@ -168,17 +170,18 @@ def check_run(name: str, profile: str, seeds: int | None = None, *, root: Path |
         return
     root = root or results.folder()
     try:
-        there = results.load_manifest(name, root=root)
-        held, n, stale = there["profile"], len(there["seeds"]), there["stale"]
-    except (FileNotFoundError, results.CorruptResult, KeyError):
+        there = results.read_manifest(name, root=root)  # also of another version, which protects it as well
+        held, n, stale = RUN_PROFILES.index(there["profile"]), len(there["seeds"]), there["stale"]
+    except (FileNotFoundError, results.CorruptResult, KeyError, TypeError, ValueError):
         return
-    fuller, more = RUN_PROFILES.index(held) < RUN_PROFILES.index(profile), held == profile and n > wanted
+    asked = RUN_PROFILES.index(profile)
+    fuller, more = held < asked, held == asked and n > wanted
     if stale or not (fuller or more):
         return
     way = f"Ask for --seeds {n}, set" if more else "Set"
     raise WouldReplaceMore(
-        f"{root / name} holds the profile {held} with {n} seeds; a run of the profile {profile} with "
-        f"{wanted} would replace it by less. {way} CL_LIB_RESULTS to another folder, or delete that one."
+        f"{root / name} holds the profile {there['profile']} with {n} seeds; a run of the profile {profile} "
+        f"with {wanted} would replace it by less. {way} CL_LIB_RESULTS to another folder, or delete that one."
     )
 
 

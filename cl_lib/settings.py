@@ -234,9 +234,12 @@ def _gradients_differ(population: Population, last: nn.Module, x: Tensor) -> boo
 
     weights = {name: p for name, p in last.named_parameters() if p.requires_grad}
     with torch.enable_grad():
+        alone = loss(last(x[-1]))
+        if not alone.requires_grad:
+            return False  # it has none in evaluation mode
+        wanted = torch.autograd.grad(alone, list(weights.values()), allow_unused=True)
         with _side_by_side(population):
             found = population.gradient(loss(population.logits(x)))
-        wanted = torch.autograd.grad(loss(last(x[-1])), list(weights.values()), allow_unused=True)
     wanted = {
         name: torch.zeros_like(weights[name]) if g is None else g
         for name, g in zip(weights, wanted, strict=True)

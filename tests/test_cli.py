@@ -260,6 +260,7 @@ def test_it_can_be_called(tmp_path):
     assert found.returncode == 2 and "permuted-mnist" in found.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a closed pipe is another error")
 def test_who_has_read_enough_may_close_the_pipe(tmp_path):
     command = [sys.executable, "-m", "cl_lib", "list"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -267,6 +268,15 @@ def test_who_has_read_enough_may_close_the_pipe(tmp_path):
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as listing:
         listing.stdout.close()
         assert listing.stderr.read() == b"" and listing.wait() == 1
+
+
+def test_another_broken_pipe_is_said(call, monkeypatch):
+    def fail(*_, **__):
+        raise BrokenPipeError(32, "worker connection")
+
+    monkeypatch.setattr(runner, "run", fail)
+    found, _, errors = call("run", "tiny")
+    assert found == 2 and "worker connection" in errors
 
 
 @pytest.mark.parametrize("gpu", [False, True])

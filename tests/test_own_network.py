@@ -417,6 +417,38 @@ def test_gradients_that_the_caller_has_switched_off_are_switched_on():
         short()
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_network_may_have_no_gradient_in_evaluation_mode(seeds):
+    class Graded(nn.Linear):
+        def forward(self, x):
+            with torch.set_grad_enabled(self.training):
+                return super().forward(x)
+
+    assert short(Finetune(), lambda: Graded(6, 3), seeds=seeds).accuracy.shape == (len(seeds), 3, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_scripted_parts_without_weights_are_used():
+    def build():
+        return nn.Sequential(nn.Linear(6, 4), torch.jit.script(nn.ReLU()), nn.Linear(4, 3))
+
+    assert short(EWC(1.0), build, seeds=(0, 1)).accuracy.shape == (2, 3, 3)
+
+
+def test_complex_weights_have_an_importance():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(3))
+            self.turn = nn.Parameter(torch.randn(6, 3, dtype=torch.complex128))
+
+        def forward(self, x):
+            return (x.to(torch.complex128) @ self.turn).real + self.shift
+
+    found = fisher(Turned(), STREAM[0].train.x)
+    assert found.keys() == {"turn", "shift"} and found["turn"].abs().max() > 0
+
+
 def test_training_leaves_the_network_that_was_given_as_it_was():
     mine = Mine()
     before = {name: p.clone() for name, p in mine.state_dict().items()}

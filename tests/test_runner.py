@@ -774,9 +774,33 @@ def test_the_commit_is_that_of_the_code_that_trained(tmp_path, monkeypatch):
             for o in outcome(self)
         ],
     )
-    made(5, "d", 4)
+    assert made(5, "d", 4) == ("c", True, "3")  # the others say
+    shutil.rmtree(tmp_path)
+    made(2, "d", 4)
     manifest = results.load_manifest("tiny", root=tmp_path)
-    assert manifest["git"] == provenance.LOADED and manifest["finished"] > "2026-01-04"
+    assert manifest["git"] == provenance.loaded() and manifest["finished"] > "2026-01-04"
+
+
+def test_a_worker_without_a_repository_does_not_hide_the_commit():
+    def record(commit, day, dirty):
+        return {"git": {"commit": commit, "dirty": dirty}, "finished": f"2026-01-0{day}T00:00:00+00:00"}
+
+    made = assembly._made([record("a" * 40, 1, False), record(None, 2, None)])
+    assert made["git"] == {"commit": "a" * 40, "dirty": False} and made["finished"][9] == "2"
+    assert assembly._made([record(None, 2, None)])["git"] == {"commit": None, "dirty": None}
+
+
+def test_a_result_of_another_version_is_protected_as_well(reference, tmp_path, capsys):
+    shutil.copytree(reference[1] / "tiny", tmp_path / "tiny")
+    path = tmp_path / "tiny" / "manifest.json"
+    older = json.loads(path.read_text("utf8"))
+    del older["network"]
+    path.write_text(json.dumps(older), "utf8")
+    with pytest.raises(runner.WouldReplaceMore, match="holds the profile cpu with 3 seeds"):
+        runner.run("tiny", profile="cpu", device="cpu", seeds=2, root=tmp_path)
+    path.write_text(json.dumps(older | {"stale": {"since": "2026-01-01", "why": "a bug"}}), "utf8")
+    with pytest.raises(ValueError, match="marked stale while"):
+        runner._check_notes("tiny", tmp_path, SimpleNamespace(notes=[]))
 
 
 def test_a_worker_with_other_code_is_refused(tmp_path):
