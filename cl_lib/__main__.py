@@ -136,7 +136,7 @@ def _verify(options: argparse.Namespace) -> int:
             results.load(name)  # all are there and in order, or none is marked
         for name in names:
             freshness.mark_stale(name, options.stale_because)
-    if not options.name and not any((results.folder() / name / "manifest.json").is_file() for name in names):
+    if not options.name and not set(names) & set(results.cached()):
         print(f"nothing is cached in {results.folder()}")
         return 1
     failed = 0

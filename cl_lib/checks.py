@@ -30,13 +30,20 @@ def check_positive(value: object, name: str) -> None:
         raise ValueError(f"{name} is {value!r}, but must be a finite number above 0.")
 
 
+def whole_number(value: object) -> int | None:
+    """A whole number of any kind as Python's; None for all else, truth values included."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def check_seed(seed: object, name: str = "seed is") -> int:
     """Return a seed as PyTorch takes it; refuse what is no whole number, or none that it takes."""
-    try:
-        whole = operator.index(seed)
-    except TypeError:
-        whole = None
-    if whole is None or isinstance(seed, bool):
+    whole = whole_number(seed)
+    if whole is None:
         raise TypeError(f"{name} {seed!r}, but must be a whole number.")
     if not -(2**63) <= whole < 2**64:
         raise ValueError(f"{name} {whole}, but must lie between -2**63 and 2**64 - 1, as PyTorch wants.")
@@ -67,6 +74,18 @@ def check_inputs(x: Tensor, name: str) -> None:
     if x.dtype != torch.uint8 and not x.is_floating_point():
         use = f"{name}.to(torch.uint8) for image levels 0 to 255, or {name}.float()"
         raise TypeError(f"{name} is {x.dtype}, but must be uint8 or floating point; use {use}.")
+
+
+def check_alike(x: Tensor, like: Tensor, name: str, whose: str, advice: str) -> None:
+    """Refuse inputs of another shape or kind than others, those of ``whose``: one network is to take both."""
+    shape, wanted = tuple(x.shape[1:]), tuple(like.shape[1:])
+    if shape != wanted:
+        raise ValueError(f"{name} inputs have shape {shape}, but {whose} have {wanted}; {advice}.")
+    if (x.dtype == torch.uint8) != (like.dtype == torch.uint8):
+        raise ValueError(
+            f"{name} inputs are {x.dtype}, but {whose} are {like.dtype}: uint8 is divided by 255 and "
+            "floating point is not, so all must be of one kind."
+        )
 
 
 def check_no_batch_statistics(model: nn.Module) -> None:
@@ -201,6 +220,11 @@ def check_no_mixing(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> N
             "that no sample has a loss of its own. The first axis must be that of the samples throughout "
             "(is batch_first=True missing?), and statistics must not be taken over it."
         )
+
+
+def uneven(logits: Tensor) -> Tensor:
+    """A factor for each output; an even sum of outputs may have no gradient, as that of a softmax."""
+    return torch.linspace(1, 2, logits.shape[-1]).to(logits)
 
 
 def near(found: Tensor, wanted: Tensor) -> bool:

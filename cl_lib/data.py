@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_lib.checks import check_inputs, check_tensor
+from cl_lib.checks import check_alike, check_inputs, check_tensor
 from cl_lib.downloads import SOURCES, content, local_folder
 
 _CLASSES = {
@@ -121,16 +121,7 @@ class Dataset:
                     f"{part} holds the label {int(data.y.max())}, but classes has {len(self.classes)} names, "
                     f"for labels 0 to {len(self.classes) - 1}; name every class."
                 )
-            if data.x.shape[1:] != self.train.x.shape[1:]:
-                raise ValueError(
-                    f"{part} inputs have shape {tuple(data.x.shape[1:])}, but those of train "
-                    f"{tuple(self.train.x.shape[1:])}; give all parts one shape."
-                )
-            if (data.x.dtype == torch.uint8) != (self.train.x.dtype == torch.uint8):
-                raise ValueError(
-                    f"{part} inputs are {data.x.dtype}, but those of train {self.train.x.dtype}: uint8 is "
-                    "divided by 255 and floating point is not, so all must be of one kind."
-                )
+            check_alike(data.x, self.train.x, part, "those of train", "give all parts one shape")
 
 
 def digests(name: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ from cl_lib.checks import (
     finite,
     first_replica,
     logits_of_first,
+    uneven,
 )
 from cl_lib.models import (
     convolves_on_cpu,
@@ -235,14 +236,14 @@ def _closed_form_holds(model: nn.Module, params: dict[str, Tensor], x: Tensor) -
     first = first_replica(params)
     few = x[:: max(1, len(x) // 8)][:8]  # from all over the data: a single one may be all zero
 
-    def uneven(logits, _):  # an even sum of the outputs may have no gradient, as that of a softmax
-        yield torch.linspace(1, 2, logits.shape[-1]).to(logits).expand_as(logits)
+    def once(logits, _):
+        yield uneven(logits).expand_as(logits)
 
     try:
-        closed = _closed_sums(model, first, few, None, uneven, 1, None)
+        closed = _closed_sums(model, first, few, None, once, 1, None)
     except _NotClosedForm:
         return False
-    general = _general_sums(model, first, few, None, uneven, 1, None)
+    general = _general_sums(model, first, few, None, once, 1, None)
     return closed.keys() == general.keys() and all(
         bool(((closed[name] - value).abs() <= 1e-3 * value.max()).all()) for name, value in general.items()
     )

@@ -5,14 +5,13 @@ output layer. What a scenario is stands in :mod:`cl_lib.tasks`.
 """
 
 import math
-import operator
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cl_lib.checks import check_seed, is_number
+from cl_lib.checks import check_seed, is_number, whole_number
 from cl_lib.data import Dataset, Split, load
 from cl_lib.own_data import from_tensors
 from cl_lib.tasks import Stream, check_n_tasks, first_outputs, stream_of
@@ -252,10 +251,7 @@ def _checked_groups(groups: Sequence[Sequence[int]], dataset: Dataset) -> list[l
 
 
 def _class_index(c: object) -> int:
-    try:
-        index = operator.index(c)
-    except (TypeError, ValueError):
-        index = None
-    if index is None or isinstance(c, bool) or getattr(c, "dtype", None) == torch.bool:
+    index = whole_number(c)
+    if index is None:
         raise TypeError(f"groups holds {c!r}, but a class must be a whole number: the index of its name.")
     return index

@@ -20,7 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cl_lib.checks import is_count, is_pair
+from cl_lib.checks import check_alike, is_count, is_pair
 from cl_lib.data import Split
 
 __all__ = ["SCENARIOS", "Stream", "Task", "check_scenario", "some"]
@@ -167,16 +167,8 @@ def _warn_of_single_outputs(stream: Stream) -> None:
 
 
 def _check_split(data: Split, task: Task, part: str, like: Tensor) -> None:
-    if data.x.shape[1:] != like.shape[1:]:
-        raise ValueError(
-            f"{task.name}: {part} inputs have shape {tuple(data.x.shape[1:])}, but the first task's have "
-            f"{tuple(like.shape[1:])}; all tasks of a stream share one network and so one input shape."
-        )
-    if (data.x.dtype == torch.uint8) != (like.dtype == torch.uint8):
-        raise ValueError(
-            f"{task.name}: {part} inputs are {data.x.dtype}, but the first task's are {like.dtype}: uint8 is "
-            "divided by 255 and floating point is not, so all must be of one kind."
-        )
+    why = "all tasks of a stream share one network and so one input shape"
+    check_alike(data.x, like, f"{task.name}: {part}", "the first task's", why)
     first, stop = task.outputs
     low, high = int(data.y.min()), int(data.y.max())
     if low < first or high >= stop:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cl_lib.checks import check_positive
 from cl_lib.methods.base import Batch, Method, Strength, check_strength
-from cl_lib.models import evaluation_mode, network_input, weights_dtype
+from cl_lib.models import differentiable, evaluation_mode, network_input, weights_dtype
 from cl_lib.population import Params, Population, one_by_one, with_hidden
 from cl_lib.tasks import Task
 
@@ -189,7 +189,7 @@ def _neuron_importance(
     x = network_input(task.train.x[:n], weights_dtype(population.params))
 
     def of_one(params: Params) -> list[Tensor]:
-        params = {name: p.detach().requires_grad_(p.is_floating_point()) for name, p in params.items()}
+        params = params | {n: p.detach().requires_grad_() for n, p in differentiable(params).items()}
         parts = [_slopes(population.network, params, part, task, choose) for part in x.split(chunk)]
         return [sum(layer) / len(x) for layer in zip(*parts, strict=True)]
 
