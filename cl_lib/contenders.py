@@ -74,7 +74,9 @@ def all_methods(
         Contender("MAS", mas, mas_grid, twin=mas_twin),
         Contender("local MAS", local_mas, mas_grid, twin=mas_twin),
         Contender("LwF", LwF, powers(0.1, 0.3, 1, 3, 10, 30)),
-        Contender("replay", partial(Replay, per_task=200), powers(0.1, 0.3, 1, 3, 10)),
+        Contender(
+            "replay", partial(Replay, per_task=200), powers(0.03, 0.1, 0.3, 1, 3, 10, 30, 100), twin=(1.0,)
+        ),
     )
 
 
@@ -125,7 +127,7 @@ def memory_methods(steps, lams) -> tuple[Contender, ...]:
         Contender("random + EWC", partial(_memory, direction="random"), **signed),
         Contender("gradient + EWC", partial(_memory, direction="gradient"), **along),
         Contender(
-            "EWC, own heads", ewc, powers(*(10.0**k for k in range(2, 9))), twin=(1e4,), network=headed_mlp
+            "EWC, own heads", ewc, powers(*(10.0**k for k in range(9))), twin=(1e4,), network=headed_mlp
         ),
         Contender("plain, own heads", Finetune, network=headed_mlp),
         Contender("joint", Joint, network=mlp),
@@ -172,7 +174,7 @@ def neighbourhoods() -> tuple[Contender, ...]:
 
     A near neighbourhood has fewer pairs than a far one, so its strengths are larger.
     """
-    protect = (0.01, 0.03)
+    protect = (0.003, 0.01, 0.03, 0.1)
     grids = {
         24: (3e-4, 1e-3, 3e-3, 1e-2),
         12: (1.5e-4, 5e-4, 1.5e-3, 5e-3),
@@ -183,8 +185,12 @@ def neighbourhoods() -> tuple[Contender, ...]:
     for near, everywhere in ((SLNI, SNI), (SLNID, SNID)):
         for part, strengths in grids.items():
             name = f"{near.__name__}, 1/{part}"
-            lines.append(_beside_mas(name, partial(near, width=1 / part), strengths, protect))
-        lines.append(_beside_mas(everywhere.__name__, everywhere, (3e-5, 1e-4, 3e-4, 1e-3), protect))
+            regulariser = partial(near, width=1 / part)
+            lines.append(_beside_mas(name, regulariser, strengths, protect, twin=(strengths[2], 0.01)))
+        strengths = (3e-5, 1e-4, 3e-4, 1e-3)
+        lines.append(
+            _beside_mas(everywhere.__name__, everywhere, strengths, protect, twin=(strengths[2], 0.01))
+        )
     return tuple(lines)
 
 
