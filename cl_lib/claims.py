@@ -1,6 +1,6 @@
 """A number or a finding that somebody published, and whether ours reaches it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,16 @@ def gain(method: str, over: str) -> Callable[[dict], Interval]:
     def difference(methods: dict) -> Interval:
         a, b = (np.array(methods[name]["average_by_seed"]) for name in (method, over))
         return metrics.interval(a - b)
+
+    return difference
+
+
+def gain_on_draws(method: str, over: str, draws: Sequence[int]) -> Callable[[dict], Interval]:
+    """The same difference on several draws of a stream: the mean over seeds of each draw is one value."""
+
+    def difference(methods: dict) -> Interval:
+        each = [gain(f"{method}, draw {draw}", f"{over}, draw {draw}")(methods).mean for draw in draws]
+        return metrics.interval(np.array(each))
 
     return difference
 

@@ -1,6 +1,7 @@
 """Which methods the experiments train, and from which strengths each may choose."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -192,6 +193,20 @@ def neighbourhoods() -> tuple[Contender, ...]:
             _beside_mas(everywhere.__name__, everywhere, strengths, protect, twin=(strengths[2], 0.01))
         )
     return tuple(lines)
+
+
+#: Seeds of other permutations than those that strengths are searched on, and all else is tested on.
+DRAWS = tuple(range(2, 12))
+
+
+def on_other_draws() -> tuple[Contender, ...]:
+    """MAS alone, with SLNID and with DeCov, on other permutations, at the strengths of selfless-64."""
+    lines = (
+        Contender("no regulariser", mas, powers(0.01)),
+        _beside_mas("SLNID", SLNID, (1e-3,), (0.01,)),
+        _beside_mas("DeCov", DeCov, (0.1,), (0.03,)),
+    )
+    return tuple(replace(c, name=f"{c.name}, draw {draw}", stream_seed=draw) for draw in DRAWS for c in lines)
 
 
 def estimators(n_powers: int, n_batched: int) -> tuple[Contender, ...]:

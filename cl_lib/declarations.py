@@ -69,7 +69,8 @@ class Contender:
 
     ``method`` takes one argument for each strength, a tuple that is trained side by side. ``twin`` is the
     point of its twin (default: the middle of the grid); a grid that grows on one side keeps its old one.
-    ``training`` and ``network`` are for what is trained otherwise than the experiment says.
+    ``training``, ``network`` and ``stream_seed`` (of the final runs) are for what is trained otherwise than
+    the experiment says.
 
     Raises
     ------
@@ -84,6 +85,7 @@ class Contender:
     twin: Point | None = None
     training: Mapping[str, float | str | bool] = field(default_factory=dict)
     network: Callable[[Stream, int], nn.Module] | None = None
+    stream_seed: int | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(point) if isinstance(point, tuple) else -1 for point in self.grid}
@@ -92,6 +94,11 @@ class Contender:
                 f"grid of {self.name!r} is {self.grid!r}, but must hold tuples of one length, with the one "
                 "or two strengths that method takes; powers(...) and pairs(...) make such grids."
             )
+
+    def seed_of_stream(self, stage: str) -> int:
+        """What draws the stream of a stage, "search" or "test"."""
+        own = self.stream_seed if stage == "test" else None
+        return STREAM_SEEDS[stage] if own is None else own
 
     def build(self, points: tuple[Point, ...]) -> Method:
         """The method with the strengths of all points side by side."""
@@ -172,6 +179,7 @@ class Experiment:
                     "width": c.width,
                     **({"training": dict(c.training)} if c.training else {}),
                     **({"network": named(c.network)} if c.network else {}),
+                    **({"stream_seed": c.stream_seed} if c.stream_seed is not None else {}),
                 }
                 for c in self.lines(profile)
             },
@@ -218,6 +226,7 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
     "test". Networks of equal recipe, strength and seed are the same.
     """
     own, budget = declared["contenders"][contender], declared["budget"]
+    usual = declared["stream_seeds"][stage]
     whole = ("experiment", "profile", "dataset", "data_sha256", "stream", "importance_images")
     kept = ("measure", "curve_every") if stage == "test" else ()
     content = {
@@ -225,7 +234,7 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
         "training": declared["training"] | own.get("training", {}),
         "budget": {what: budget[what] for what in OF_A_NETWORK},
         "stage": stage,
-        "stream_seed": declared["stream_seeds"][stage],
+        "stream_seed": own.get("stream_seed", usual) if stage == "test" else usual,
         "contender": contender,
         "method": own["method"],
         "width": own["width"] or budget["width"],

@@ -13,6 +13,7 @@ from cl_lib.contenders import (
     mas_inputs,
     memory_methods,
     neighbourhoods,
+    on_other_draws,
     optimizers,
     selfless_methods,
     wide_methods,
@@ -233,6 +234,7 @@ EXPERIMENTS = {
         ),
         _selfless("selfless-64", "Room for later tasks", 64, selfless_methods()),
         _selfless("selfless-128", "Room for later tasks", 128, selfless_methods()),
+        _selfless("selfless-draws", "Inhibition on other permutations", 64, on_other_draws()),
         _selfless("selfless-neighbourhood", "How far inhibition reaches", 64, neighbourhoods()),
         Experiment(
             name="width",

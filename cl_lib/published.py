@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from statistics import fmean
 
-from cl_lib.claims import OUR_BAR, Claim, average, final, gain, learned
+from cl_lib.claims import OUR_BAR, Claim, average, final, gain, gain_on_draws, learned
+from cl_lib.contenders import DRAWS
 from cl_lib.metrics import Interval
 
 #: Keys of the bibliography that the claims name, as one would say them.
@@ -87,8 +88,17 @@ def _selfless(width: int, mean: float) -> Iterator[Claim]:
     group, above = f"room for later tasks, {width} units", gain("SLNID", "no regulariser")
     yield Claim(group, "SLNID", mean, ours=average("SLNID"), **paper)
     yield Claim(group, "SLNID above none", 0.01, ours=above, difference=True, **paper)
+    yield _ahead(group, "SLNID ahead of DeCov", gain("SLNID", "DeCov"), **paper)
     beside_ewc = gain("SLNID + EWC", "EWC alone")
     yield _ahead(group, "SLNID + EWC ahead of EWC", beside_ewc, **paper)
+
+
+def _draws() -> Iterator[Claim]:
+    group = "room for later tasks, ten other draws of the permutations, 64 units"
+    paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": "selfless-draws"}
+    above = gain_on_draws("SLNID", "no regulariser", DRAWS)
+    yield Claim(group, "SLNID above none", 0.01, ours=above, difference=True, **paper)
+    yield _ahead(group, "SLNID ahead of DeCov", gain_on_draws("SLNID", "DeCov", DRAWS), **paper)
 
 
 def _neighbourhoods() -> Iterator[Claim]:
@@ -263,6 +273,7 @@ CLAIMS = (
     *_directions("EMNIST letters", "emnist-letters"),
     *_selfless(64, 0.935),
     *_selfless(128, 0.95),
+    *_draws(),
     *_neighbourhoods(),
     _ahead(
         "permuted MNIST, 5 tasks",

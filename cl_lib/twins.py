@@ -27,7 +27,8 @@ def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
     """
     behaviour, plain = {}, {}
     for unit in twin_units(experiment):
-        kind = unit.width, experiment.contender(unit.contender).network
+        contender = experiment.contender(unit.contender)
+        kind = unit.width, contender.network, contender.stream_seed
         if kind not in plain:
             plain[kind] = train(unit, "cpu", Finetune(), torch.float64)[0].params
         run, arrays, _ = train(unit, "cpu", dtype=torch.float64)

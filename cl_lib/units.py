@@ -19,7 +19,7 @@ import torch
 
 from cl_lib import metrics
 from cl_lib.data import Dataset, load
-from cl_lib.declarations import STREAM_SEEDS, Budget, Contender, Experiment, Point, recipe
+from cl_lib.declarations import Budget, Contender, Experiment, Point, recipe
 from cl_lib.experiments import EXPERIMENTS
 from cl_lib.methods import Method
 from cl_lib.provenance import record_of
@@ -257,7 +257,9 @@ def train(unit: Unit, device: str, method: Method | None = None, dtype: torch.dt
 
 
 def _stream(unit: Unit) -> Stream:
-    return EXPERIMENTS[unit.experiment].stream(_dataset(unit.dataset), unit.budget, STREAM_SEEDS[unit.stage])
+    experiment = EXPERIMENTS[unit.experiment]
+    seed = experiment.contender(unit.contender).seed_of_stream(unit.stage)
+    return experiment.stream(_dataset(unit.dataset), unit.budget, seed)
 
 
 _RESERVED = ("accuracy", "record", "effect", "curve", "curve_step", "weight_size")
