@@ -1037,6 +1037,39 @@ def test_a_contender_may_have_a_network_of_its_own(tmp_path, monkeypatch):
     assert own != of_all
 
 
+def test_a_contender_may_be_tested_on_another_draw_of_the_stream(tmp_path, monkeypatch):
+    plain = TINY.contender("finetune")
+    there = replace(plain, name="there", stream_seed=5)
+    experiment = replace(TINY, contenders=(plain, there, replace(TINY.contender("EWC"), stream_seed=5)))
+
+    def trained(name, stage, point=()):
+        return units.train(units.Unit("tiny", "cpu", BUDGET, stage, name, (point,), (0, 1)), "cpu")[
+            0
+        ].accuracy
+
+    at_home = trained("finetune", "test"), trained("EWC", "search", (1.0,))
+    key = units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,),), (0,)).key
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    away, searched = trained("there", "test"), trained("EWC", "search", (1.0,))
+    assert (away != at_home[0]).any()
+    np.testing.assert_array_equal(searched, at_home[1])  # a search has the draw of all searches
+    assert units.Unit("tiny", "cpu", BUDGET, "search", "EWC", ((1.0,),), (0,)).key == key
+    runner.run("tiny", profile="cpu", device="cpu", root=tmp_path)
+    manifest = results.load_manifest("tiny", root=tmp_path)
+    assert manifest["contenders"]["there"]["stream_seed"] == 5
+    assert "stream_seed" not in manifest["contenders"]["finetune"]
+    assert manifest["twin"]["there"]["effect"] == 0 and experiment.made(manifest)
+    cached = results.load("tiny", root=tmp_path)
+    np.testing.assert_allclose(cached.matrix("there")[:2], away, atol=1e-6)
+    monkeypatch.setitem(declarations.STREAM_SEEDS, "test", 5)
+    np.testing.assert_array_equal(trained("finetune", "test"), away)
+    seeds = [
+        json.loads(declarations.recipe(manifest, name, "test"))["stream_seed"]
+        for name in ("finetune", "there")
+    ]
+    assert seeds == [0, 5]
+
+
 def test_mas_is_measured_on_the_inputs_that_its_name_says():
     whole = replace(BUDGET, n_train=None, n_test=None)
     task = setups.grouped(load("digits"), whole, 0, n_tasks=2, scenario="task")[1]
