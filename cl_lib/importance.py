@@ -88,7 +88,7 @@ def fisher(
     result = population_fisher(
         model, params, x, y, kind=kind, outputs=outputs, batch_size=batch_size, draw=draw
     )
-    _check_competition(model, params, x)
+    _check_competition(model, params, x, outputs)
     return {name: value[0] for name, value in result.items()}
 
 
@@ -164,7 +164,7 @@ def mas(
     params = own_params(model)
     result = population_mas(model, params, x, function=function, outputs=outputs, batch_size=batch_size)
     if function == "probabilities":
-        _check_competition(model, params, x)
+        _check_competition(model, params, x, outputs)
     return {name: value[0] for name, value in result.items()}
 
 
@@ -243,14 +243,16 @@ def _batched_fisher(model, params, x, y, outputs, batch_size) -> dict[str, Tenso
     return finite({name: sum(part[name] for part in parts) / len(parts) for name in parts[0]})
 
 
-def _check_competition(model, params, x) -> None:
+def _check_competition(model, params, x, outputs) -> None:
     """Refuse a single output, of which every importance that looks at probabilities is zero."""
     with evaluating(model):
         logits = logits_of_first(model, params, network_input(x[:1], weights_dtype(params)))
-    if logits.shape[-1] == 1:
+    first, stop = outputs or (0, logits.shape[-1])
+    if stop - first == 1:
+        which = "model has" if outputs is None else f"outputs is {tuple(outputs)},"
         raise ValueError(
-            "model has a single output, which competes with none: its probability is 1 whatever the weights "
-            'are, so all importances are zero. Give it two outputs, or use mas(function="logits").'
+            f"{which} a single output, which competes with none: its probability is 1 whatever the weights "
+            'are, so all importances are zero. Give two outputs, or use mas(function="logits").'
         )
 
 

@@ -105,14 +105,11 @@ def test_importance_is_the_mean_over_samples(name, function):
 
 @each_function
 @pytest.mark.parametrize("name", ["mlp", "user's convolutions"])
-@pytest.mark.parametrize("outputs", [(0, 3), (1, 3), (0, 2), (1, 2)])
+@pytest.mark.parametrize("outputs", [(0, 3), (1, 3), (0, 2)])
 def test_only_competing_outputs_count(name, function, outputs):
     model, x = build(name), samples()
     found = mas(model, x, function=function, outputs=outputs)
-    if function == "probabilities" and outputs == (1, 2):  # the only output has probability 1 always
-        assert all(float(value.abs().max()) < 1e-15 for value in found.values())
-    else:
-        assert distance(found, loop_mas(model, x, function=function, outputs=outputs)) < 1e-10
+    assert distance(found, loop_mas(model, x, function=function, outputs=outputs)) < 1e-10
     first, stop = outputs
     idle = [row for row in range(3) if not first <= row < stop]
     head = found["layers.2.weight" if name == "mlp" else "body.3.weight"]
