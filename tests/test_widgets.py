@@ -18,8 +18,8 @@ from contrast import contrast
 
 WIDGETS = ROOT / "book" / "assets" / "widgets"
 NODE_TESTS = sorted((ROOT / "tests" / "widgets").glob("*.test.mjs"))
-STATIC = (WIDGETS / "three-weights.html").read_text(encoding="utf-8")
-MAX_BYTES = 20_500
+STATIC = {path.stem: path.read_text(encoding="utf-8") for path in WIDGETS.glob("*.html")}
+MAX_BYTES = 31_000  # of which no page fetches all
 
 STRENGTHS = (0.0, 0.01, 0.3, 1.0, 12.5, 100.0)
 IMPORTANCES = (0.0, 0.05, 0.5, 1.0)
@@ -47,8 +47,9 @@ def test_the_widgets_ask_no_other_server():
         assert not re.search("https?:|[\"'(]//", path.read_text(encoding="utf-8")), path.name
 
 
-def test_the_static_figure_is_described():
-    svg = ElementTree.fromstring(STATIC).find("svg")
+@pytest.mark.parametrize("name", STATIC)
+def test_the_static_figure_is_described(name):
+    svg = ElementTree.fromstring(STATIC[name]).find("svg")
     assert svg.get("role") == "img"
     assert 40 <= len(svg.get("aria-label")) <= 250
 
@@ -66,6 +67,13 @@ def test_node_tests():
     assert NODE_TESTS
     done = node("--test", *NODE_TESTS)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def evaluated(script, values):
+    """What a script prints that reads values, both as JSON."""
+    done = node("--input-type=module", "--eval", script, text=json.dumps(values))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def end_point(strength, importance):
@@ -91,19 +99,49 @@ def test_end_points_and_losses_agree_with_numpy():
       const rows = settings.map((s) => [...endPoint(s), ...Object.values(losses(endPoint(s)))]);
       console.log(JSON.stringify(rows));
     """
-    done = node("--input-type=module", "--eval", script, text=json.dumps(settings))
-    assert done.returncode == 0, done.stderr
+    found = evaluated(script, settings)
     ends = np.array([end_point(s["lambda"], s["F"]) for s in settings])
     loss_a = ((ends[:, 0] - 1) ** 2 + (ends[:, 1] - 1) ** 2) / 2
     loss_b = ((ends[:, 0] - 1) ** 2 + (ends[:, 1] + ends[:, 2] - 9) ** 2) / 2
     expected = np.column_stack([ends, loss_a, loss_b])
-    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-9)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+ORDERS = ([0, 1, 2, 3, 4, 5, 6, 7], [7, 2, 5, 0, 3, 6, 1, 4])
+SIZES = (1, 2, 4, 8)
+
+
+def test_squares_before_and_after_the_mean_agree_with_numpy():
+    settings = [
+        {"order": order, "shift": shift, "size": size}
+        for order, shift, size in product(ORDERS, (0, 0.3, 0.8), SIZES)
+    ]
+    module = (WIDGETS / "squared-late-model.mjs").as_uri()
+    script = f"""
+      import {{ readFileSync }} from "node:fs";
+      import {{ gradients, squaredEach, squaredLate }} from "{module}";
+      const settings = JSON.parse(readFileSync(0, "utf8"));
+      console.log(JSON.stringify(settings.map(({{ order, shift, size }}) => {{
+        const g = gradients(order, shift);
+        return [...g, squaredEach(g), squaredLate(g, size)];
+      }})));
+    """
+    found = np.array(evaluated(script, settings))
+    assert len({row[-1].round(6) for row in found}) > 10
+    np.testing.assert_allclose(found[:, :8].mean(1), [s["shift"] for s in settings], atol=1e-12)
+    for setting, (*g, each, late) in zip(settings, found, strict=True):
+        batches = np.reshape(g, (-1, setting["size"]))
+        expected = [np.square(g).mean(), np.square(batches.mean(1)).mean()]
+        np.testing.assert_allclose([each, late], expected, atol=1e-12)
+        # what is lost is the spread within the batches, and no more
+        np.testing.assert_allclose(each - late, batches.var(1).mean(), atol=1e-12)
 
 
 # In a browser
 
 PAGES = {
-    "figure.html": STATIC,
+    "figure.html": STATIC["three-weights"],
+    "squared-late.html": STATIC["squared-late"],
     "empty.html": "<div>static text</div>",
     "unknown.html": '<div data-widget="no-such-figure"><svg id="still"></svg></div>',
     "misnamed.html": '<div data-widget="../x"><svg id="still"></svg></div>',
@@ -154,7 +192,7 @@ class Figure:
         self.page.goto(f"{site}/{name}", wait_until="networkidle")
 
     def readout(self):
-        text = self.page.locator(".tw-readout").inner_text()
+        text = self.page.locator(".iw-readout").inner_text()
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return dict(zip(["A", "B", "end", "verdict"], [*lines[1:6:2], lines[-1]], strict=True))
 
@@ -162,7 +200,7 @@ class Figure:
         return self.page.locator(f"input[name={name}]").get_attribute("aria-valuetext")
 
     def pressed(self):
-        return self.page.locator(".tw-presets [aria-pressed=true] b").all_inner_texts()
+        return self.page.locator(".iw-presets [aria-pressed=true] b").all_inner_texts()
 
     def press(self, *keys):
         for key in keys:
@@ -296,9 +334,9 @@ def test_the_drawing_follows_the_numbers(open_figure):
     figure.page.get_by_role("button", name="EWC").click()
     drawing = figure.page.evaluate("""() => {
       const at = (s) => ["cx", "cy"].map((name) => +document.querySelector(s).getAttribute(name));
-      const line = document.querySelector(".tw .path").getAttribute("d").match(/[\\d.]+ [\\d.]+$/);
-      return { end: at(".tw circle.end"), both: at(".tw circle.both"),
-        path: line[0].split(" ").map(Number), label: document.querySelector(".tw svg").ariaLabel };
+      const line = document.querySelector(".iw .path").getAttribute("d").match(/[\\d.]+ [\\d.]+$/);
+      return { end: at(".iw circle.end"), both: at(".iw circle.both"),
+        path: line[0].split(" ").map(Number), label: document.querySelector(".iw svg").ariaLabel };
     }""")
     assert drawing["end"] == pytest.approx(drawing["both"])
     assert drawing["path"] == pytest.approx(drawing["both"], abs=0.06)
@@ -308,7 +346,7 @@ def test_the_drawing_follows_the_numbers(open_figure):
 
 def test_changes_are_announced_and_controls_are_named(open_figure):
     page = open_figure().page
-    assert page.locator(".tw-readout").get_attribute("aria-live") == "polite"
+    assert page.locator(".iw-readout").get_attribute("aria-live") == "polite"
     for name in ("λ strength of the penalty", "F₂ importance of θ₂", "F₃ importance of θ₃"):
         assert page.get_by_role("slider", name=name).count() == 1
 
@@ -331,8 +369,8 @@ def test_the_figure_fits_and_stands_out(open_figure, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colours = page.evaluate("""() => {
       const style = (s) => getComputedStyle(document.querySelector(s));
-      return [getComputedStyle(document.body).backgroundColor, style(".tw circle.both").stroke,
-        ...[...document.querySelectorAll(".tw .valley")].map((l) => getComputedStyle(l).stroke)];
+      return [getComputedStyle(document.body).backgroundColor, style(".iw circle.both").stroke,
+        ...[...document.querySelectorAll(".iw .valley")].map((l) => getComputedStyle(l).stroke)];
     }""")
     paper, *lines = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
     assert len(lines) == 3
@@ -342,11 +380,11 @@ def test_the_figure_fits_and_stands_out(open_figure, width, theme):
 def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
     page = open_figure(forced_colors="active").page
     page.get_by_role("button", name="L2").click()
-    page.locator(".tw-readout").click()  # takes the focus, whose outline is no sign of being pressed
+    page.locator(".iw-readout").click()  # takes the focus, whose outline is no sign of being pressed
     found = page.evaluate("""() => {
       const style = (node) => getComputedStyle(node);
       const paper = style(document.body).backgroundColor;
-      const bars = [...document.querySelectorAll(".tw-bar")];
+      const bars = [...document.querySelectorAll(".iw-bar")];
       return {
         bars: bars.map((bar) => style(bar).borderTopStyle),
         hidden: bars.filter((bar) => style(bar.firstChild).backgroundColor === paper).length,
@@ -362,13 +400,119 @@ def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
     }
 
 
-def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure):
+@pytest.mark.parametrize("name", ["figure.html", "squared-late.html"])
+def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure, name):
     still = "[data-widget] > svg"
-    page = open_figure().page
-    assert page.locator(".tw").is_visible() and page.locator(still).is_hidden()
+    page = open_figure(name).page
+    assert page.locator(".iw").is_visible() and page.locator(still).is_hidden()
     page.emulate_media(media="print")
-    assert page.locator(".tw").is_hidden() and page.locator(still).is_visible()
-    assert open_figure(java_script_enabled=False).page.locator(still).is_visible()
+    assert page.locator(".iw").is_hidden() and page.locator(still).is_visible()
+    assert open_figure(name, java_script_enabled=False).page.locator(still).is_visible()
+
+
+def squares(figure):
+    """The numbers that the second figure shows, and its verdict."""
+    lines = [line.strip() for line in figure.page.locator(".iw-readout").inner_text().splitlines()]
+    shown = [line for line in lines if line]
+    assert shown[::2][:2] == ["Squared each", "Squared late"]
+    return float(shown[1]), float(shown[3]), shown[4]
+
+
+def areas(figure, kind):
+    """The squares of a row, as areas in units of a squared gradient."""
+    sides = figure.page.evaluate(
+        "kind => [...document.querySelectorAll(`.iw rect.${kind}`)].map((r) =>"
+        " [+r.getAttribute('width'), +r.getAttribute('height')])",
+        kind,
+    )
+    assert len(sides) == 8 and all(width == height for width, height in sides)
+    return [(width / 19) ** 2 for width, _ in sides]
+
+
+def test_the_second_figure_follows_the_batch_size(open_figure):
+    figure = open_figure("squared-late.html")
+    assert squares(figure) == (1.1, 0.16, "Squared late it is 6.8 times too small.")
+    figure.page.locator("input[name=position]").focus()
+    found = {}
+    figure.press("Home")
+    for size in SIZES:
+        assert figure.value("position") == str(size)
+        assert figure.page.locator(".iw rect.batch").count() == 8 // size
+        right, late, verdict = found[size] = squares(figure)
+        assert np.mean(areas(figure, "each")) == pytest.approx(right, abs=0.0051)
+        assert np.mean(areas(figure, "late")) == pytest.approx(late, abs=0.0051)
+        label = figure.page.locator(".iw svg").get_attribute("aria-label")
+        assert f"in batches of {size}." in label and verdict in label and 40 <= len(label) <= 250
+        figure.press("ArrowRight")
+    assert {right for right, *_ in found.values()} == {1.1}
+    assert found[1][1:] == (1.1, "Batches of one: nothing cancels, both are the same.")
+    assert found[8][1:] == (0, "All gradients cancel: the weight looks free.")
+    assert figure.errors == []
+
+
+def test_far_from_an_optimum_less_cancels(open_figure):
+    figure = open_figure("squared-late.html")
+    figure.page.locator("input[name=shift]").focus()
+    before = squares(figure)
+    figure.press("End")
+    assert figure.value("shift") == "0.80"
+    right, late, _ = squares(figure)
+    assert right == pytest.approx(before[0] + 0.64, abs=0.011)
+    assert late == pytest.approx(before[1] + 0.64, abs=0.011)
+    bars = figure.page.locator(".iw-bar i").evaluate_all("(bars) => bars.map((b) => b.style.width)")
+    assert 95 < float(bars[0].rstrip("%")) <= 100
+
+
+def test_another_order_changes_what_is_squared_late_only(open_figure):
+    figure = open_figure("squared-late.html")
+    figure.page.evaluate("Math.random = () => 0.999999")  # the last of those that are left: backwards
+    figure.page.locator("input[name=position]").fill("1")
+    before, each, late = squares(figure), areas(figure, "each"), areas(figure, "late")
+    figure.page.get_by_role("button", name="Shuffle").click()
+    assert areas(figure, "each") == pytest.approx(each[::-1])
+    assert areas(figure, "late") == pytest.approx(late[::-1])
+    figure.page.evaluate("{ let k = 0; Math.random = () => (k = (k + 0.37) % 1) }")
+    figure.page.get_by_role("button", name="Shuffle").click()
+    assert squares(figure)[0] == before[0] and squares(figure)[1] != before[1]
+    assert sorted(areas(figure, "each")) == pytest.approx(sorted(each))
+    figure.page.get_by_role("button", name="Reset").click()
+    assert squares(figure)[1] == 0.16 and areas(figure, "each") == pytest.approx(each)
+    assert figure.errors == []
+
+
+def test_the_keyboard_reaches_every_control_of_the_second_figure(open_figure):
+    figure, seen = open_figure("squared-late.html"), []
+    for _ in range(4):
+        figure.press("Tab")
+        seen.append(figure.page.evaluate("document.activeElement.name || document.activeElement.innerText"))
+    assert seen == ["position", "shift", "Shuffle", "Reset"]
+    for name in ("B samples in a batch", "ḡ mean gradient"):
+        assert figure.page.get_by_role("slider", name=name).count() == 1
+    assert figure.page.locator(".iw-readout").get_attribute("aria-live") == "polite"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_second_figure_fits_and_stands_out(open_figure, width, theme):
+    figure = open_figure("squared-late.html", viewport={"width": width, "height": 800})
+    page = figure.page
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    page.locator("input[name=shift]").fill("0.8")
+    figure.show(f"squared-late-{width}-{theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
+      ...["each", "late"].map((kind) => getComputedStyle(document.querySelector(`.iw .${kind}`)).fill)]""")
+    paper, *fills = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
+    assert len(fills) == 2 and all(contrast(fill, paper) >= 3 for fill in fills)
+    inside = page.evaluate("""() => {
+      const frame = document.querySelector(".iw svg").getBoundingClientRect();
+      return [...document.querySelectorAll(".iw rect, .iw text")].every((node) => {
+        const box = node.getBoundingClientRect();
+        const across = box.left >= frame.left && box.right <= frame.right;
+        return across && box.top >= frame.top && box.bottom <= frame.bottom;
+      });
+    }""")
+    assert inside
 
 
 def test_a_page_without_a_figure_fetches_only_the_loader(open_figure):
@@ -388,4 +532,4 @@ def test_a_figure_that_cannot_be_loaded_stays_static_and_says_so(open_figure, na
     figure = open_figure(name)
     assert any(message in error for error in figure.errors)
     assert figure.page.locator("#still").count() == 1
-    assert figure.page.locator(".tw").count() == 0
+    assert figure.page.locator(".iw").count() == 0

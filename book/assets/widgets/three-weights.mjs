@@ -1,4 +1,5 @@
 /** The three-weight world as an interactive figure: where does learning B after A end? */
+import { place, set, showBar, showValue } from "./look.mjs";
 import { curvature, endLimits, endPoint, losses, path } from "./three-weights-model.mjs";
 import { STYLE, UNIT, markup, x, y } from "./three-weights-picture.mjs";
 
@@ -20,22 +21,8 @@ const PRESETS = {
 const protect = (state, f3) => ({ position: state.position || ONE, f2: 1, f3 });
 
 export function mount(element) {
-  addStyle();
-  const root = document.createElement("div");
-  root.className = "tw";
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "Interactive figure: learning task B after task A");
-  root.innerHTML = markup(PRESETS);
-  connect(root);
-  element.prepend(root); // the static figure stays, for print
-}
-
-function addStyle() {
-  if (document.getElementById("three-weights-style")) return;
-  const style = document.createElement("style");
-  style.id = "three-weights-style";
-  style.textContent = STYLE;
-  document.head.append(style);
+  const label = "learning task B after task A";
+  connect(place(element, { name: "three-weights", label, style: STYLE, markup: markup(PRESETS) }));
 }
 
 function connect(root) {
@@ -52,7 +39,7 @@ function connect(root) {
     const preset = PRESETS[button.dataset.preset];
     button.addEventListener("click", () => show(preset.apply(state), true));
   }
-  root.querySelector(".tw-reset").addEventListener("click", () => show(INITIAL, true));
+  root.querySelector(".iw-reset").addEventListener("click", () => show(INITIAL, true));
   show(INITIAL);
 }
 
@@ -74,10 +61,7 @@ function render(root, state) {
 function renderControls(root, state, lambda) {
   for (const input of root.querySelectorAll("input")) {
     const value = state[input.name];
-    const text = input.name === "position" ? lambda.toPrecision(3) : value.toFixed(2);
-    input.value = value;
-    input.setAttribute("aria-valuetext", text);
-    input.previousElementSibling.textContent = text;
+    showValue(input, value, input.name === "position" ? lambda.toPrecision(3) : value.toFixed(2));
   }
   for (const button of root.querySelectorAll("[data-preset]")) {
     button.setAttribute("aria-pressed", button.dataset.preset === presetOf(state));
@@ -112,16 +96,14 @@ function renderPath(root, setting, end) {
 function renderReadout(root, setting, end) {
   const loss = losses(end);
   for (const task of ["A", "B"]) {
-    const row = root.querySelector(`.tw-${task.toLowerCase()}`);
-    row.querySelector("i").style.width = `${(100 * loss[task]) / WORST}%`;
-    row.lastElementChild.textContent = rounded(loss[task]);
+    showBar(root, task.toLowerCase(), loss[task] / WORST, rounded(loss[task]));
   }
   const verdict = verdictOn(loss);
   const where = `(${end.map((v) => Number(v.toFixed(2))).join(", ")})`;
-  root.querySelector(".tw-where").lastElementChild.textContent = where;
-  root.querySelector(".tw-verdict").textContent = verdict;
+  root.querySelector(".iw-where").lastElementChild.textContent = where;
+  root.querySelector(".iw-verdict").textContent = verdict;
   const story = `Learning B after A starts at (1, 1, 0) and ends at ${where}. ${verdict}`;
-  set(root, ".tw-plot > svg", { "aria-label": `Plane of θ₂ and θ₃. ${story}` });
+  set(root, ".iw-plot > svg", { "aria-label": `Plane of θ₂ and θ₃. ${story}` });
 }
 
 const rounded = (loss) => (loss > 1e-9 && loss < 0.005 ? "< 0.01" : loss.toFixed(2));
@@ -131,9 +113,4 @@ function verdictOn({ A, B }) {
   if (B < SOLVED) return "B is solved, A no longer.";
   if (A < SOLVED) return "A is kept, but B is not learned.";
   return "Neither is solved: one loss is traded for the other.";
-}
-
-function set(root, selector, attributes) {
-  const node = root.querySelector(selector);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
 }
