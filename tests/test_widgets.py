@@ -16,10 +16,12 @@ import pytest
 from conftest import ROOT, program
 from contrast import contrast
 
+from cl_lib import metrics
+
 WIDGETS = ROOT / "book" / "assets" / "widgets"
 NODE_TESTS = sorted((ROOT / "tests" / "widgets").glob("*.test.mjs"))
 STATIC = {path.stem: path.read_text(encoding="utf-8") for path in WIDGETS.glob("*.html")}
-MAX_BYTES = 31_000  # of which no page fetches all
+MAX_BYTES = 45_000  # of which no page fetches all
 
 STRENGTHS = (0.0, 0.01, 0.3, 1.0, 12.5, 100.0)
 IMPORTANCES = (0.0, 0.05, 0.5, 1.0)
@@ -107,6 +109,8 @@ def test_end_points_and_losses_agree_with_numpy():
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+# The matrix of the first chapter, below the accuracies before any training.
+START = [[0.1, 0.1, 0.1], [0.9, 0.1, 0.2], [0.6, 0.8, 0.1], [0.5, 0.7, 0.9]]
 ORDERS = ([0, 1, 2, 3, 4, 5, 6, 7], [7, 2, 5, 0, 3, 6, 1, 4])
 SIZES = (1, 2, 4, 8)
 
@@ -137,11 +141,36 @@ def test_squares_before_and_after_the_mean_agree_with_numpy():
         np.testing.assert_allclose(each - late, batches.var(1).mean(), atol=1e-12)
 
 
+def test_the_numbers_of_a_matrix_agree_with_the_package():
+    some = np.random.default_rng(0)
+    settings = [START, *some.integers(0, 21, (20, 4, 3)) / 20]
+    module = (WIDGETS / "accuracy-matrix-model.mjs").as_uri()
+    script = f"""
+      import {{ readFileSync }} from "node:fs";
+      import {{ MEASURES, START, value }} from "{module}";
+      const settings = JSON.parse(readFileSync(0, "utf8"));
+      const numbers = settings.map((rows) => Object.keys(MEASURES).map((name) => value(name, rows)));
+      console.log(JSON.stringify([START, Object.keys(MEASURES), numbers]));
+    """
+    start, names, numbers = evaluated(script, np.array(settings).tolist())
+    assert start == START and len(names) == 5
+    for (initial, *rows), found in zip(settings, numbers, strict=True):
+        expected = {
+            "average accuracy": metrics.average_accuracy(rows),
+            "learning accuracy": metrics.learning_accuracy(rows),
+            "forgetting": metrics.forgetting(rows),
+            "backward transfer": metrics.backward_transfer(rows),
+            "forward transfer": metrics.forward_transfer(rows, initial),
+        }
+        assert dict(zip(names, found, strict=True)) == pytest.approx(expected)
+
+
 # In a browser
 
 PAGES = {
     "figure.html": STATIC["three-weights"],
     "squared-late.html": STATIC["squared-late"],
+    "accuracy-matrix.html": STATIC["accuracy-matrix"],
     "empty.html": "<div>static text</div>",
     "unknown.html": '<div data-widget="no-such-figure"><svg id="still"></svg></div>',
     "misnamed.html": '<div data-widget="../x"><svg id="still"></svg></div>',
@@ -400,7 +429,7 @@ def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
     }
 
 
-@pytest.mark.parametrize("name", ["figure.html", "squared-late.html"])
+@pytest.mark.parametrize("name", ["figure.html", "squared-late.html", "accuracy-matrix.html"])
 def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure, name):
     still = "[data-widget] > svg"
     page = open_figure(name).page
@@ -513,6 +542,118 @@ def test_the_second_figure_fits_and_stands_out(open_figure, width, theme):
       });
     }""")
     assert inside
+
+
+NUMBERS = {
+    "average accuracy": "0.700",
+    "learning accuracy": "0.867",
+    "forgetting": "0.250",
+    "backward transfer": "−0.250",
+    "forward transfer": "0.000",
+}
+
+
+def numbers(figure):
+    lines = [b.split("\n") for b in figure.page.locator("[data-measure]").all_inner_texts()]
+    return {name.strip(): number.strip() for name, number in lines}
+
+
+def framed(figure):
+    """The cells in a frame: what signs they have, and which accuracies they name."""
+    return figure.page.evaluate("""() => {
+      const sign = (td) => getComputedStyle(td.firstElementChild, "::before").content.replaceAll('"', "");
+      const cell = (td) => td.querySelector("input").ariaLabel.replace("accuracy on ", "");
+      const marked = [...document.querySelectorAll(".iw td")].filter((td) => td.className);
+      return marked.map((td) => [td.className, sign(td), cell(td)].join(" "));
+    }""")
+
+
+def of_matrix(figure, name):
+    return figure.page.get_by_role("spinbutton", name=name, exact=True)
+
+
+def test_the_matrix_opens_on_the_numbers_of_the_chapter(open_figure):
+    figure = open_figure("accuracy-matrix.html")
+    assert numbers(figure) == NUMBERS
+    shown = figure.page.locator("td input").evaluate_all("(all) => all.map((i) => i.valueAsNumber)")
+    assert shown == sum(START, [])
+    assert figure.page.locator(".iw-readout").inner_text() == (
+        "Forgetting: [(0.9 − 0.5) + (0.8 − 0.7)] / 2 = 0.250"
+    )
+    assert figure.errors == []
+
+
+def test_each_number_frames_its_cells(open_figure):
+    figure = open_figure("accuracy-matrix.html")
+    expected = {
+        "average accuracy": [f"plus + task {t} after task 3" for t in (1, 2, 3)],
+        "learning accuracy": [f"plus + task {t} after task {t}" for t in (1, 2, 3)],
+        "forgetting": [f"plus + task {t} after task {t}" for t in (1, 2)]
+        + [f"minus − task {t} after task 3" for t in (1, 2)],
+        "backward transfer": [f"minus − task {t} after task {t}" for t in (1, 2)]
+        + [f"plus + task {t} after task 3" for t in (1, 2)],
+        "forward transfer": [f"minus − task {t} before any training" for t in (2, 3)]
+        + [f"plus + task {t} after task {t - 1}" for t in (2, 3)],
+    }
+    assert list(expected) == list(NUMBERS)
+    for name, cells in expected.items():
+        figure.page.get_by_role("button", name=name).click()
+        assert framed(figure) == cells
+        assert figure.page.locator("[aria-pressed=true] span").all_inner_texts() == [name]
+        said = figure.page.locator(".iw-readout").inner_text()
+        assert said.startswith(f"{name.capitalize()}: ") and said.endswith(f" = {NUMBERS[name]}")
+        total = said.split(": ")[1].split(" = ")[0].translate(str.maketrans("[]−", "()-"))
+        assert f"{eval(total):.3f}" == NUMBERS[name].replace("−", "-")
+
+
+def test_the_best_moment_may_come_later(open_figure):
+    figure = open_figure("accuracy-matrix.html")
+    cell = of_matrix(figure, "accuracy on task 1 after task 2")
+    cell.focus()
+    figure.page.keyboard.press("Control+A")
+    figure.page.keyboard.type("0.95")
+    assert numbers(figure) == NUMBERS | {"forgetting": "0.275"}
+    assert framed(figure)[:2] == ["plus + task 1 after task 2", "plus + task 2 after task 2"]
+    assert "(0.95 − 0.5)" in figure.page.locator(".iw-readout").inner_text()
+    figure.page.get_by_role("button", name="Reset").click()
+    assert numbers(figure) == NUMBERS and cell.input_value() == "0.6"
+
+
+@pytest.mark.parametrize("typed", ["", "1.5", "-0.2"])
+def test_what_is_no_accuracy_changes_nothing(open_figure, typed):
+    figure = open_figure("accuracy-matrix.html")
+    cell = of_matrix(figure, "accuracy on task 2 after task 3")
+    cell.fill(typed)
+    assert numbers(figure) == NUMBERS
+    cell.blur()
+    assert cell.input_value() == "0.7"
+    cell.focus()
+    figure.press("ArrowUp")
+    assert numbers(figure)["average accuracy"] == "0.717" and figure.errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_matrix_fits_and_stands_out(open_figure, width, theme):
+    figure = open_figure("accuracy-matrix.html", viewport={"width": width, "height": 800})
+    page = figure.page
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    figure.show(f"accuracy-matrix-{width}-{theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate("""() => {
+      const frame = (kind) => getComputedStyle(document.querySelector(`td.${kind}`)).boxShadow;
+      return [getComputedStyle(document.body).backgroundColor, frame("plus"), frame("minus")];
+    }""")
+    paper, *frames = [np.array(re.findall(r"\d+", colour)[:3], float) / 255 for colour in colours]
+    assert len(frames) == 2 and all(contrast(frame, paper) >= 3 for frame in frames)
+    assert figure.page.get_by_role("spinbutton").count() == 12
+
+
+def test_frames_are_seen_in_forced_colours(open_figure):
+    page = open_figure("accuracy-matrix.html", forced_colors="active").page
+    styles = page.evaluate("""() => ["plus", "minus"].map((kind) =>
+      getComputedStyle(document.querySelector(`td.${kind}`)).outlineStyle)""")
+    assert styles == ["solid", "dashed"]
 
 
 def test_a_page_without_a_figure_fetches_only_the_loader(open_figure):

@@ -21,7 +21,6 @@ export const STYLE = `
 .iw .both { fill: none; stroke: var(--both); stroke-width: 4; }
 .iw .end { fill: currentColor; stroke: var(--paper); stroke-width: 1.5; }
 .iw-presets { display: grid; grid-template-columns: .8fr 1.2fr 1fr; gap: .4rem; }
-.iw [aria-pressed="true"] { background: var(--soft); box-shadow: inset 0 -.2rem currentColor; }
 .iw-where { display: flex; justify-content: space-between; }
 .iw-note span { white-space: nowrap; }
 `;
