@@ -21,7 +21,7 @@ from cl_lib import metrics
 WIDGETS = ROOT / "book" / "assets" / "widgets"
 NODE_TESTS = sorted((ROOT / "tests" / "widgets").glob("*.test.mjs"))
 STATIC = {path.stem: path.read_text(encoding="utf-8") for path in WIDGETS.glob("*.html")}
-MAX_BYTES = 45_000  # of which no page fetches all
+MAX_BYTES = 56_000  # of which no page fetches all
 
 STRENGTHS = (0.0, 0.01, 0.3, 1.0, 12.5, 100.0)
 IMPORTANCES = (0.0, 0.05, 0.5, 1.0)
@@ -165,12 +165,55 @@ def test_the_numbers_of_a_matrix_agree_with_the_package():
         assert dict(zip(names, found, strict=True)) == pytest.approx(expected)
 
 
+REACHES = {"1/48": 0.5, "1/24": 1, "1/12": 2, "1/6": 4, "1/3": 8, "all pairs": np.inf}
+
+
+def projected(point):
+    """The nearest point with no negative entry and the sum 24: the shift by bisection."""
+    low, high = point.min() - 24, point.max()
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.maximum(point - middle, 0).sum() > 24 else (low, middle)
+    return np.maximum(point - low, 0)
+
+
+def test_competing_neurons_agree_with_numpy():
+    module = (WIDGETS / "inhibition-model.mjs").as_uri()
+    script = f"""
+      import {{ readFileSync }} from "node:fs";
+      import {{ START, compete, penalty, weights }} from "{module}";
+      const reaches = JSON.parse(readFileSync(0, "utf8")).map((reach) => reach ?? Infinity);
+      const runs = reaches.map((sigma) => compete(START, sigma));
+      console.log(JSON.stringify(runs.map((states, k) => {{
+        const of = (h) => penalty(weights(reaches[k]), h);
+        return [states.slice(0, 60), states.at(-1), states.map(of)];
+      }})));
+    """
+    found = evaluated(script, [None if np.isinf(sigma) else sigma for sigma in REACHES.values()])
+    i = np.arange(24)
+    n_left = []
+    for sigma, (states, end, penalties) in zip(REACHES.values(), found, strict=True):
+        w = np.exp(-((i[:, None] - i) ** 2) / (2 * sigma**2)) - np.eye(24)
+        h = projected(np.array(states[0]))
+        for state, penalty in zip(states, penalties, strict=False):
+            np.testing.assert_allclose(state, h, atol=1e-9)
+            assert penalty == pytest.approx(h @ w @ h)
+            h = projected(h - 0.2 * 2 * w @ h / w.sum(1).max())
+        assert (np.diff(penalties) <= 1e-9).all()
+        assert np.sum(end) == pytest.approx(24) and min(end) >= 0
+        left = np.flatnonzero(np.array(end) > 1e-3)
+        assert all(np.diff(left) > sigma)  # no two near each other are left
+        n_left.append(len(left))
+    assert n_left == sorted(n_left, reverse=True) and n_left[0] >= 6 and n_left[-1] == 1
+
+
 # In a browser
 
 PAGES = {
     "figure.html": STATIC["three-weights"],
     "squared-late.html": STATIC["squared-late"],
     "accuracy-matrix.html": STATIC["accuracy-matrix"],
+    "inhibition.html": STATIC["inhibition"],
     "empty.html": "<div>static text</div>",
     "unknown.html": '<div data-widget="no-such-figure"><svg id="still"></svg></div>',
     "misnamed.html": '<div data-widget="../x"><svg id="still"></svg></div>',
@@ -429,7 +472,9 @@ def test_bars_and_the_pressed_preset_are_seen_in_forced_colours(open_figure):
     }
 
 
-@pytest.mark.parametrize("name", ["figure.html", "squared-late.html", "accuracy-matrix.html"])
+@pytest.mark.parametrize(
+    "name", ["figure.html", "squared-late.html", "accuracy-matrix.html", "inhibition.html"]
+)
 def test_the_static_figure_is_for_print_and_for_readers_without_scripts(open_figure, name):
     still = "[data-widget] > svg"
     page = open_figure(name).page
@@ -654,6 +699,81 @@ def test_frames_are_seen_in_forced_colours(open_figure):
     styles = page.evaluate("""() => ["plus", "minus"].map((kind) =>
       getComputedStyle(document.querySelector(`td.${kind}`)).outlineStyle)""")
     assert styles == ["solid", "dashed"]
+
+
+def heights(figure, kind):
+    bars = figure.page.locator(f".iw rect.{kind}")
+    return bars.evaluate_all("(all) => all.map((bar) => +bar.getAttribute('height'))")
+
+
+def test_neurons_compete_as_far_as_they_reach(open_figure):
+    figure = open_figure("inhibition.html", reduced_motion="reduce")
+    slider, readout = figure.page.locator("input[name=position]"), figure.page.locator(".iw-readout")
+    slider.focus()
+    figure.press("Home")
+    left = {}
+    for reach in REACHES:
+        assert figure.value("position") == reach
+        tall = np.flatnonzero(np.array(heights(figure, "active")) > 0.01)
+        left[reach] = len(tall)
+        n, *verdict = re.search(r"(\d+) of 24[\s\S]*\n(.*)$", readout.inner_text().strip()).groups()
+        assert int(n) == len(tall) and len(heights(figure, "felt")) == 24
+        assert verdict[0] == "One neuron is left." or verdict[0].startswith(f"{n} are left, ")
+        label = figure.page.locator(".iw svg").get_attribute("aria-label")
+        assert label.endswith(verdict[0]) and 40 <= len(label) <= 250
+        figure.press("ArrowRight")
+    assert left["1/48"] > left["1/24"] > left["1/6"] > left["all pairs"] == 1
+    assert figure.errors == []
+
+
+def test_the_competition_is_played_only_where_motion_is_welcome(open_figure):
+    def tallest(figure):
+        return max(heights(figure, "active"))
+
+    moving = open_figure("inhibition.html").page
+    moving.clock.install()  # time stands still until it is told to go on
+    moving.reload(wait_until="networkidle")
+    figure = type("Seen", (), {"page": moving})
+    moving.locator("input[name=position]").fill("5")
+    assert tallest(figure) < 8
+    moving.clock.run_for(3000)
+    still = open_figure("inhibition.html", reduced_motion="reduce")
+    still.page.locator("input[name=position]").fill("5")
+    assert tallest(figure) == tallest(still) == pytest.approx(168, abs=0.1)
+
+
+def test_another_start_and_reset(open_figure):
+    figure = open_figure("inhibition.html", reduced_motion="reduce")
+    figure.page.locator("input[name=position]").fill("5")
+    first = np.argmax(heights(figure, "active"))
+    figure.page.evaluate("{ let k = 0; Math.random = () => k++ / 100 }")  # the last begins highest
+    figure.page.get_by_role("button", name="Other start").click()
+    assert np.argmax(heights(figure, "active")) == 23 != first
+    figure.page.get_by_role("button", name="Reset").click()
+    assert figure.value("position") == "1/6"
+    figure.page.locator("input[name=position]").fill("5")
+    assert np.argmax(heights(figure, "active")) == first and figure.errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_competition_fits_and_stands_out(open_figure, width, theme):
+    size = {"width": width, "height": 800}
+    figure = open_figure("inhibition.html", viewport=size, reduced_motion="reduce")
+    page = figure.page
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    for position in ("5", "3"):
+        page.locator("input[name=position]").fill(position)
+        figure.show(f"inhibition-{width}-{theme}-{position}")
+        box = page.locator(".iw svg").bounding_box()
+        for bar in page.locator(".iw rect").all():
+            own = bar.bounding_box()
+            assert own["y"] >= box["y"] and own["y"] + own["height"] <= box["y"] + box["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
+      getComputedStyle(document.querySelector(".iw .active")).fill]""")
+    paper, fill = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
+    assert contrast(fill, paper) >= 3
 
 
 def test_a_page_without_a_figure_fetches_only_the_loader(open_figure):
