@@ -14,6 +14,10 @@ CUT_OFF = """() => [...document.querySelectorAll('.bd-article mjx-container:not(
   .filter((box) => box.clientWidth)
   .filter((box) => box.querySelector('mjx-math').getBoundingClientRect().width > box.clientWidth + 3)
   .map((box) => box.closest('p, li, td, dd').textContent.trim().slice(0, 100))"""
+# Formulas that code prints, and those of the reference, may scroll.
+TOO_WIDE = """() => [...document.querySelectorAll('.bd-article mjx-container[display=true]')]
+  .filter((box) => !box.closest('.cell_output, dl.py') && box.scrollWidth > box.clientWidth + 3)
+  .map((box) => box.textContent.slice(0, 50))"""
 SQUEEZED = f"""() => [...document.querySelectorAll('.bd-article :is(td, th)')]
   .filter((cell) => cell.offsetParent && cell.textContent.trim().length > 12)
   .filter((cell) => cell.clientWidth < {NARROW})
@@ -45,6 +49,7 @@ def test_a_page_is_as_wide_as_a_phone_and_none_of_it_is_cut_off(phone, built_boo
     page = shown(phone, built_book / name)
     assert page.evaluate("() => document.documentElement.scrollWidth") == WIDTH
     assert page.evaluate(CUT_OFF) == [], "an inline formula is wider than the text: split it in two"
+    assert page.evaluate(TOO_WIDE) == [], "a displayed formula is wider than a phone: break it"
     assert page.evaluate(SQUEEZED) == [], "a cell of a table has no room for its words"
 
 
@@ -88,6 +93,8 @@ def test_formulas_within_the_text_are_no_stops_of_the_tab_key(browser, built_boo
     [
         (CUT_OFF, "<p><mjx-container><mjx-math style='width: 500px'></mjx-math></mjx-container>a</p>", "a"),
         (CUT_OFF, "<p><mjx-container><mjx-math style='width: 100px'></mjx-math></mjx-container>a</p>", None),
+        (TOO_WIDE, "<mjx-container display=true><mjx-math style='width: 500px'>a</mjx-math>", "a"),
+        (TOO_WIDE, "<mjx-container display=true><mjx-math style='width: 100px'>a</mjx-math>", None),
         (SQUEEZED, "<table><tr><td style='width: 40px'>words without a place", "words without a place"),
         (SQUEEZED, "<table><tr><td style='width: 90px'>words in their place", None),
     ],

@@ -4,12 +4,12 @@ import { MEASURES, START, value, written } from "./accuracy-matrix-model.mjs";
 
 const STYLE = `
 .accuracy-matrix table { border-collapse: separate; border-spacing: .3rem; margin: 0; width: 100%; }
-.accuracy-matrix th { font-weight: 400; text-align: right; padding: 0 .3rem; border: 0; }
+.accuracy-matrix th { font-weight: 400; text-align: right; padding: 0 .3rem; border: 0; white-space: nowrap; }
 .accuracy-matrix thead th { text-align: center; }
 .accuracy-matrix td { border: 0; padding: 0; border-radius: .3rem; background: var(--soft); }
 .accuracy-matrix td span { display: flex; align-items: center; padding-left: .4rem; }
 .accuracy-matrix td span::before { content: attr(data-sign); width: .7em; font-weight: 700; }
-.accuracy-matrix td input { flex: 1; min-width: 3.2em; height: 2.6rem; font: inherit; color: inherit;
+.accuracy-matrix td input { flex: 1; min-width: 2.6em; height: 2.6rem; font: inherit; color: inherit;
   background: none; border: 0; text-align: center; }
 .accuracy-matrix .plus { box-shadow: inset 0 0 0 3px var(--a); }
 .accuracy-matrix .minus { box-shadow: inset 0 0 0 3px var(--b); }
