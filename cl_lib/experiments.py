@@ -222,7 +222,7 @@ EXPERIMENTS = {
             "Disjoint CIFAR-10, three tasks",
             "cifar-10",
             three_groups,
-            memory_methods((0.01, 0.03, 0.1, 0.3), (1e3, 1e4, 1e5, 1e6, 1e7, 1e8)),
+            memory_methods((0.01, 0.03, 0.1, 0.3), (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)),
         ),
         _disjoint(
             "emnist-letters",
