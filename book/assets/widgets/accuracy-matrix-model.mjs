@@ -37,7 +37,7 @@ export function value(name, rows) {
 
 /** The sum as one would write it, such as [(0.9 − 0.5) + (0.8 − 0.7)] / 2. */
 export function written(name, rows) {
-  const terms = MEASURES[name](rows).map((cells) => cells.map(([row, task]) => rows[row][task]).join(" − "));
+  const terms = MEASURES[name](rows).map((cells) => cells.map(([row, task]) => rows[row][task]).join("\u00a0−\u00a0"));
   const differences = terms[0].includes("−");
   const sum = terms.map((term) => (differences ? `(${term})` : term)).join(" + ");
   return `${differences ? `[${sum}]` : `(${sum})`} / ${terms.length}`;

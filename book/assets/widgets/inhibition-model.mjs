@@ -41,16 +41,17 @@ export function projected(h) {
   return h.map((value) => Math.max(value - shift, 0));
 }
 
-/** All states from a start to where descent ends. */
-export function compete(start, sigma, most = 20000) {
+/** All states from a start to where descent ends; its steps grow, as the slopes that are left are slight. */
+export function compete(start, sigma, most = 2000) {
   const w = weights(sigma);
-  const rate = 0.4 / Math.max(...w.map(sum));
+  let rate = 0.4 / Math.max(...w.map(sum));
   const states = [projected(start)];
   while (states.length < most) {
     const h = states.at(-1);
     const next = projected(felt(w, h).map((value, i) => h[i] - rate * value));
     states.push(next);
     if (next.every((value, i) => Math.abs(value - h[i]) < 1e-7)) break;
+    rate *= 1.02;
   }
   return states;
 }

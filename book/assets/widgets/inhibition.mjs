@@ -8,38 +8,38 @@ const FRAMES = 45;
 
 const [LEFT, PITCH] = [8, 16];
 const FLOOR = 186; // where the bars of activations stand; those of inhibition hang from it
-const [UP, DOWN] = [7, 3]; // of an activation, or an inhibition, of 1
+const [UP, DOWN] = [6.5, 3]; // of an activation, or an inhibition, of 1
 
 const STYLE = `
 .inhibition .active { fill: var(--a); }
-.inhibition .felt { fill: var(--b); fill-opacity: .75; }
+.inhibition .felt { fill: var(--b); }
 .inhibition .floor, .inhibition .began { stroke: currentColor; stroke-opacity: .6; }
 .inhibition .began { stroke-dasharray: 2 3; }
-.inhibition .iw-row { --name: 8.2em; }
+.inhibition .iw-row { --name: 8.2em; grid-template-columns: var(--name) 1fr 4em; }
 .inhibition .iw-buttons { display: flex; justify-content: end; gap: .4rem; }
-@media (forced-colors: active) { .inhibition svg { forced-color-adjust: none; } }
 `;
 
-const MARKUP = `<div class="iw-plot"><svg viewBox="0 0 400 276" role="img"><g></g>
+const MARKUP = `<div class="iw-plot"><svg class="iw-inks" viewBox="0 0 400 276" role="img"><g></g>
   <line class="floor" x1="${LEFT}" x2="${LEFT + N * PITCH}" y1="${FLOOR}" y2="${FLOOR}"/>
   <line class="began" x1="${LEFT}" x2="${LEFT + N * PITCH}" y1="${FLOOR - UP}" y2="${FLOOR - UP}"/>
-  <text x="${LEFT}" y="15">up: activation of each of ${N} neurons</text>
+  <text x="${LEFT}" y="15">up: activations of ${N} neurons that compete</text>
   <text x="${LEFT}" y="272">down: how strongly the others inhibit it</text>
 </svg></div>
 <div class="iw-panel">
-  <div class="iw-readout" aria-live="polite" aria-atomic="true">
-    ${row("a", "Active neurons")}${row("b", "Inhibition R")}
-    <div class="iw-verdict"></div></div>
+  <div class="iw-readout">${row("a", "Active neurons")}${row("b", "Inhibition R")}
+    <div class="iw-verdict" aria-live="polite"></div></div>
   ${slider("position", [0, REACHES.length - 1, 1], "σ", "share of the layer")}
   <div class="iw-buttons"><button type="button" class="iw-reset">Other start</button>
     <button type="button" class="iw-reset">Reset</button></div>
 </div>
 <div class="iw-note"><p><b>What to look for.</b> All ${N} begin nearly alike (dotted). The less a neuron is
   inhibited, the more it grows, and the more it inhibits those around it. Drag σ: a short reach leaves
-  several, far apart; a long one, or all pairs alike, leaves one. Those at the ends have the fewest
-  neighbours.</p>
-  <p>Gradient descent on R in one sample. The only thing that holds against it here is that the sum of
-  all activations is kept, as if the task needed just that.</p></div>`;
+  several, far apart; a long one, or all pairs alike, leaves one. Other start: among all pairs the one
+  that begins highest wins; with a reach it also matters where a neuron stands, and those at the ends
+  have the fewest neighbours.</p>
+  <p>Gradient descent on R in one sample. All that holds against it here is that the sum of the
+  activations is kept; in training it is the loss of the task. (Strictly, one would be left at every σ;
+  but those far apart hardly inhibit each other.)</p></div>`;
 
 export function mount(element) {
   const label = "neurons that inhibit their neighbours";
@@ -52,9 +52,8 @@ function connect(root) {
     state = next;
     clearInterval(timer);
     const sigma = sigmaAt(state.position);
-    const states = compete(state.start, sigma);
-    renderOutcome(root, state.position, weights(sigma), states);
-    timer = play(root, weights(sigma), states);
+    showValue(root.querySelector("input"), state.position, REACHES[state.position][0]);
+    timer = play(root, weights(sigma), compete(state.start, sigma));
   };
   root.querySelector("input").addEventListener("input", (event) =>
     show({ ...state, position: event.target.valueAsNumber }));
@@ -62,6 +61,12 @@ function connect(root) {
   other.addEventListener("click", () => show({ ...state, start: randomStart() }));
   reset.addEventListener("click", () => show(INITIAL));
   show(INITIAL);
+  // Who scrolls to the figure sees it from the beginning.
+  new IntersectionObserver(([entry], observer) => {
+    if (!entry.isIntersecting) return;
+    observer.disconnect();
+    show(state);
+  }).observe(root);
 }
 
 const sigmaAt = (position) => N / REACHES[position][1]; // of all pairs it is infinite
@@ -74,35 +79,34 @@ function play(root, w, states) {
   step();
   return timer;
   function step() {
-    draw(root.querySelector("svg g"), states[Math.floor(states.length ** (frame / FRAMES)) - 1], w);
-    if (frame++ >= FRAMES) clearInterval(timer);
+    const over = frame >= FRAMES;
+    draw(root, w, states[Math.floor(states.length ** (frame / FRAMES)) - 1], penalty(w, states[0]));
+    renderVerdict(root, over ? verdictOn(active(states.at(-1))) : "");
+    if (over) clearInterval(timer);
+    frame++;
   }
 }
 
-function draw(group, h, w) {
-  const inhibition = felt(w, h);
+function draw(root, w, h, before) {
+  const [inhibition, left, now] = [felt(w, h), active(h), penalty(w, h)];
+  showBar(root, "a", left.length / N, `${left.length} of ${N}`);
+  showBar(root, "b", now / before, now.toFixed(now < 10 ? 1 : 0));
   const bar = (kind, i, top, height) => `<rect class="${kind}" x="${LEFT + PITCH * i + 2}"
     y="${top.toFixed(2)}" width="${PITCH - 4}" height="${height.toFixed(2)}"/>`;
-  group.innerHTML = h.map((value, i) => bar("active", i, FLOOR - UP * value, UP * value)
+  root.querySelector("svg g").innerHTML = h.map((value, i) => bar("active", i, FLOOR - UP * value, UP * value)
     + bar("felt", i, FLOOR, DOWN * inhibition[i])).join("");
 }
 
-function renderOutcome(root, position, w, states) {
-  const [reach] = REACHES[position];
-  const left = active(states.at(-1));
-  const [before, after] = [states[0], states.at(-1)].map((h) => penalty(w, h));
-  showValue(root.querySelector("input"), position, reach);
-  showBar(root, "a", left.length / N, `${left.length} of ${N}`);
-  showBar(root, "b", after / before, after.toFixed(after < 10 ? 1 : 0));
-  const verdict = left.length === 1 ? "One neuron is left." : `${left.length} are left, ${spaced(left)} apart.`;
+function renderVerdict(root, verdict) {
   root.querySelector(".iw-verdict").textContent = verdict;
-  const said = `Descent on inhibition with a reach of ${reach}, from ${N} nearly equal neurons. ${verdict}`;
-  set(root, "svg", { "aria-label": said });
+  const story = verdict || "They compete.";
+  const reach = root.querySelector("input").getAttribute("aria-valuetext");
+  set(root, "svg", { "aria-label": `${N} neurons, nearly equal at first, that inhibit each other; reach ${reach}. ${story}` });
 }
 
-/** The distance between two neighbours of those that are left, or the range of distances. */
-function spaced(left) {
-  const gaps = left.slice(1).map((i, k) => i - left[k]);
-  const [least, most] = [Math.min(...gaps), Math.max(...gaps)];
-  return least === most ? String(least) : `${least} to ${most}`;
+/** Neurons are counted from 1. */
+function verdictOn(left) {
+  const names = left.map((i) => i + 1);
+  if (left.length === 1) return `One neuron is left, number ${names[0]}.`;
+  return `${left.length} are left, numbers ${names.slice(0, -1).join(", ")} and ${names.at(-1)}.`;
 }

@@ -17,6 +17,7 @@ async function mountOne(element) {
     const widget = await import(new URL(`./${name}.mjs`, import.meta.url).href);
     widget.mount(element);
   } catch (error) {
+    element.querySelector(".iw")?.remove();
     console.error(`data-widget="${name}" keeps its static figure:`, error);
   }
 }

@@ -20,6 +20,7 @@ html[data-theme="dark"] .iw { --a: #56b4e9; --b: #f0803c; --both: #2cc295; --kno
 .iw [aria-pressed="true"] { background: var(--soft); box-shadow: inset 0 -.2rem currentColor; }
 .iw .iw-reset { justify-self: end; padding: 0 1.25rem; min-height: 2.25rem; }
 .iw :focus-visible { outline: 3px solid currentColor; outline-offset: 2px; }
+.iw input:focus-visible { outline-offset: 0; }
 .iw label { display: grid; grid-template-columns: 1fr auto; margin: 0; }
 .iw small { font-size: .9em; padding-left: .3em; }
 .iw input { grid-column: 1 / -1; width: 100%; height: 1.75rem; margin: 0; accent-color: var(--knob);
@@ -33,11 +34,12 @@ html[data-theme="dark"] .iw { --a: #56b4e9; --b: #f0803c; --both: #2cc295; --kno
 .iw-bar i { display: block; height: 100%; background: var(--a); }
 .iw-b .iw-bar i { background: repeating-linear-gradient(-45deg, var(--b) 0 5px,
   var(--paper) 5px 7px); }
-.iw-verdict { min-height: 2.8em; padding-top: .3rem; }
+.iw-verdict { min-height: 3.2em; padding-top: .3rem; }
 .iw-note { flex: 1 0 100%; }
 .iw-note p { margin: 0 0 .4rem; }
 @media (forced-colors: active) {
   .iw { --paper: Canvas; }
+  .iw-inks { forced-color-adjust: none; color: CanvasText; }
   .iw-bar { border: 1px solid; }
   .iw .iw-bar i { forced-color-adjust: none; background: CanvasText; }
   .iw-b .iw-bar i { background: repeating-linear-gradient(-45deg, CanvasText 0 5px, Canvas 5px 7px); }

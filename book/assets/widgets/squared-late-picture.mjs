@@ -13,7 +13,6 @@ export const STYLE = `
 .squared-late .mean { stroke: var(--b); stroke-width: 4; }
 .squared-late .iw-row { --name: 8.2em; }
 .squared-late .iw-buttons { display: flex; justify-content: end; gap: .4rem; }
-@media (forced-colors: active) { .squared-late svg { forced-color-adjust: none; } }
 `;
 
 const centre = (n) => LEFT + PITCH * (n + 0.5);
@@ -43,11 +42,11 @@ export function draw(svg, g, means, size) {
 const line = (height) => `<line class="zero" x1="${LEFT}" x2="${LEFT + 8 * PITCH}" y1="${height}" y2="${height}"/>`;
 const title = (height, text) => `<text x="${LEFT + 4}" y="${height}">${text}</text>`;
 
-const PLOT = `<svg viewBox="0 0 400 276" role="img"><g></g>
+const PLOT = `<svg class="iw-inks" viewBox="0 0 400 276" role="img"><g></g>
   ${[ZERO, EACH, LATE].map(line).join("")}
   ${title(15, "gradients, and the mean of each batch")}
   ${title(134, "each gradient squared")}
-  ${title(218, "each batch’s mean squared, once a sample")}
+  ${title(218, "the mean of its batch, squared")}
 </svg>`;
 
 export const markup = `<div class="iw-plot">${PLOT}</div>
@@ -60,7 +59,7 @@ export const markup = `<div class="iw-plot">${PLOT}</div>
   <div class="iw-buttons"><button type="button" class="iw-reset">Shuffle</button>
     <button type="button" class="iw-reset">Reset</button></div>
 </div>
-<div class="iw-note"><p><b>What to look for.</b> The blue squares stay as they are when B grows; the
-  orange ones shrink, because gradients of opposite signs cancel in the mean. Shuffle: the blue mean
-  stays, the orange one moves. Raise ḡ, as far from an optimum: less cancels. The readout is the mean
-  area of each row.</p></div>`;
+<div class="iw-note"><p><b>What to look for.</b> Raise B: the blue squares stay; the orange ones get
+  smaller on average, since opposite signs cancel in a mean. Shuffle, at B = 2 or 4: the blue mean stays,
+  the orange one moves. Raise ḡ, as far from an optimum: both grow by ḡ², so the factor falls. The two
+  numbers are the mean areas of the rows of squares.</p></div>`;

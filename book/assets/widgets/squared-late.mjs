@@ -51,5 +51,5 @@ function verdictOn(right, late, size) {
   if (late < 0.005) return "All gradients cancel: the weight looks free.";
   const factor = right / late;
   if (factor < 1.05) return "They hardly cancel: nearly the same.";
-  return `Squared late it is ${factor.toPrecision(2)} times too small.`;
+  return `Squared late, it is ${factor.toFixed(factor < 9.95 ? 1 : 0)} times too small.`;
 }
