@@ -101,14 +101,14 @@ def gain(method: str, over: str) -> Callable[[dict], Interval]:
     return difference
 
 
-def gain_on_draws(method: str, over: str, draws: Sequence[int]) -> Callable[[dict], Interval]:
-    """The same difference on several draws of a stream: the mean over seeds of each draw is one value."""
+def over_draws(
+    number: Callable[[int], Callable[[dict], Interval]], draws: Sequence[int]
+) -> Callable[[dict], Interval]:
+    """A number on several draws of a stream: ``number(draw)`` as above gives one value, its mean over seeds.
 
-    def difference(methods: dict) -> Interval:
-        each = [gain(f"{method}, draw {draw}", f"{over}, draw {draw}")(methods).mean for draw in draws]
-        return metrics.interval(np.array(each))
-
-    return difference
+    The interval is over the draws.
+    """
+    return lambda methods: metrics.interval(np.array([number(draw)(methods).mean for draw in draws]))
 
 
 def _stored(line: dict, numbers: dict[str, float]) -> Interval:

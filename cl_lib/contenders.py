@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cl_lib.data import Split
-from cl_lib.declarations import N_IMPORTANCE, Contender, Point, pairs, powers
+from cl_lib.declarations import N_IMPORTANCE, Contender, Point, on_draw, pairs, powers
 from cl_lib.methods import (
     EWC,
     L2,
@@ -206,7 +206,7 @@ def on_other_draws() -> tuple[Contender, ...]:
         _beside_mas("SLNID", SLNID, (1e-3,), (0.01,)),
         _beside_mas("DeCov", DeCov, (0.1,), (0.03,)),
     )
-    return tuple(replace(c, name=f"{c.name}, draw {draw}", stream_seed=draw) for draw in DRAWS for c in lines)
+    return tuple(replace(c, name=on_draw(c.name, draw), stream_seed=draw) for draw in DRAWS for c in lines)
 
 
 def estimators(n_powers: int, n_batched: int) -> tuple[Contender, ...]:

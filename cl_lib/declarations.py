@@ -69,13 +69,15 @@ class Contender:
 
     ``method`` takes one argument for each strength, a tuple that is trained side by side. ``twin`` is the
     point of its twin (default: the middle of the grid); a grid that grows on one side keeps its old one.
-    ``training``, ``network`` and ``stream_seed`` (of the final runs) are for what is trained otherwise than
-    the experiment says.
+    ``training`` and ``network`` are for what is trained otherwise than the experiment says, ``stream_seed``
+    for another draw of the stream in the final runs than ``STREAM_SEEDS["test"]``; it tells draws apart only
+    where the stream is drawn at random.
 
     Raises
     ------
     ValueError
-        For a grid whose points are not all tuples of as many numbers: none, one or two.
+        For a grid whose points are not all tuples of as many numbers: none, one or two; for a
+        ``stream_seed`` on which strengths are searched.
     """
 
     name: str
@@ -93,6 +95,12 @@ class Contender:
             raise ValueError(
                 f"grid of {self.name!r} is {self.grid!r}, but must hold tuples of one length, with the one "
                 "or two strengths that method takes; powers(...) and pairs(...) make such grids."
+            )
+
+        if self.stream_seed == STREAM_SEEDS["search"]:
+            raise ValueError(
+                f"stream_seed of {self.name!r} is {self.stream_seed}, the draw on which strengths are "
+                "searched: choose another, so that none is tested where it was chosen."
             )
 
     def seed_of_stream(self, stage: str) -> int:
@@ -217,6 +225,11 @@ def named(what):
         fixed = {key: named(value) for key, value in what.keywords.items()}
         return {"function": named(what.func), "fixed": fixed}
     return getattr(what, "__name__", what)
+
+
+def on_draw(name: str, draw: int) -> str:
+    """The name of a contender that is tested on a draw of its own, the seed ``draw``."""
+    return f"{name}, draw {draw}"
 
 
 def recipe(declared: dict, contender: str, stage: str) -> str:

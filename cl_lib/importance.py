@@ -154,7 +154,7 @@ def mas(
     Raises
     ------
     ValueError
-        As :func:`fisher`.
+        As :func:`fisher`; a single output is refused for ``"probabilities"`` only.
 
     Notes
     -----

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from statistics import fmean
 
-from cl_lib.claims import OUR_BAR, Claim, average, final, gain, gain_on_draws, learned
+from cl_lib.claims import OUR_BAR, Claim, average, final, gain, learned, over_draws
 from cl_lib.contenders import DRAWS
+from cl_lib.declarations import on_draw
 from cl_lib.metrics import Interval
 
 #: Keys of the bibliography that the claims name, as one would say them.
@@ -94,11 +95,15 @@ def _selfless(width: int, mean: float) -> Iterator[Claim]:
 
 
 def _draws() -> Iterator[Claim]:
-    group = "room for later tasks, ten other draws of the permutations, 64 units"
+    def above(other: str) -> Callable[[dict], Interval]:
+        return over_draws(lambda draw: gain(on_draw("SLNID", draw), on_draw(other, draw)), DRAWS)
+
+    group = "room for later tasks, 64 units, ten other draws of the permutations"
     paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": "selfless-draws"}
-    above = gain_on_draws("SLNID", "no regulariser", DRAWS)
-    yield Claim(group, "SLNID above none", 0.01, ours=above, difference=True, **paper)
-    yield _ahead(group, "SLNID ahead of DeCov", gain_on_draws("SLNID", "DeCov", DRAWS), **paper)
+    reached = over_draws(lambda draw: average(on_draw("SLNID", draw)), DRAWS)
+    yield Claim(group, "SLNID", 0.935, ours=reached, **paper)
+    yield Claim(group, "SLNID above none", 0.01, ours=above("no regulariser"), difference=True, **paper)
+    yield _ahead(group, "SLNID ahead of DeCov", above("DeCov"), **paper)
 
 
 def _neighbourhoods() -> Iterator[Claim]:

@@ -22,8 +22,8 @@ def run_twin(experiment: Experiment) -> dict[str, dict[str, float]]:
     """How the experiment's code behaves, in double precision, so that machines differ by almost nothing.
 
     For each contender an accuracy, the method's effect (how far from the end of plain training its weights
-    end: root mean square, the same seeds), and the mean of each array that is kept, such as the size of the
-    weights.
+    end: root mean square, the same seeds and draw of the stream), and the mean of each array that is kept,
+    such as the size of the weights.
     """
     behaviour, plain = {}, {}
     for unit in twin_units(experiment):

@@ -146,6 +146,13 @@ def test_provenance_says_what_was_run():
         name: {"grid": [[1.0]], "width": w} for name, w in {"wide": 512, "EWC": 16, "middle": 64}.items()
     }
     assert "widths 16 to 512" in results.describe({**MANIFEST, "contenders": widths})
+    drawn = {
+        f"a, draw {draw}": {"method": "a", "grid": [[]], "width": None, "stream_seed": draw}
+        for draw in (2, 3)
+    }
+    assert ", 2 draws of the stream, 2 seeds each; " in results.describe(
+        {**MANIFEST, "contenders": drawn, "methods": {}}
+    )
     assert "validation data with 2 seeds" in line
     one = {**MANIFEST, "budget": {**MANIFEST["budget"], "search_seeds": 1}}
     assert "validation data with one seed" in results.describe(one)

@@ -1059,6 +1059,16 @@ def test_a_contender_may_be_tested_on_another_draw_of_the_stream(tmp_path, monke
     assert manifest["contenders"]["there"]["stream_seed"] == 5
     assert "stream_seed" not in manifest["contenders"]["finetune"]
     assert manifest["twin"]["there"]["effect"] == 0 and experiment.made(manifest)
+    unit = units.Unit("tiny", "cpu", BUDGET, "test", "there", ((),), (0,))
+    before, elsewhere = unit.key, replace(there, stream_seed=6)
+    with monkeypatch.context() as patch:
+        moved = replace(experiment, contenders=(plain, elsewhere, experiment.contenders[2]))
+        patch.setitem(EXPERIMENTS, "tiny", moved)
+        assert unit.key != before and not moved.made(manifest)
+    with pytest.raises(
+        ValueError, match="stream_seed of 'there' is 1, the draw on which strengths are searched"
+    ):
+        replace(there, stream_seed=1)
     cached = results.load("tiny", root=tmp_path)
     np.testing.assert_allclose(cached.matrix("there")[:2], away, atol=1e-6)
     monkeypatch.setitem(declarations.STREAM_SEEDS, "test", 5)
@@ -1068,6 +1078,15 @@ def test_a_contender_may_be_tested_on_another_draw_of_the_stream(tmp_path, monke
         for name in ("finetune", "there")
     ]
     assert seeds == [0, 5]
+
+
+def test_other_draws_have_the_strengths_that_were_chosen_for_64_units():
+    chosen = results.load_manifest("selfless-64")["methods"]
+    lines = EXPERIMENTS["selfless-draws"].contenders
+    assert len({line.stream_seed for line in lines}) == 10 and len(lines) == 30
+    for line in lines:
+        name = line.name.removesuffix(f", draw {line.stream_seed}")
+        assert line.grid == (tuple(chosen[name]["chosen"]),)
 
 
 def test_mas_is_measured_on_the_inputs_that_its_name_says():

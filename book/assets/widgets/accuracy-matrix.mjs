@@ -35,7 +35,7 @@ const COLUMNS = START[0].length;
 const label = (row, task) => `accuracy on task ${task + 1} ${row ? `after task ${row}` : "before any training"}`;
 
 const cell = (row) => (_, task) => `<td><span data-sign="">
-  <input type="number" min="0" max="1" step="0.05" aria-label="${label(row, task)}"></span></td>`;
+  <input type="number" min="0" max="1" step="0.05" aria-invalid="false" aria-label="${label(row, task)}"></span></td>`;
 
 const line = (cells, row) => `<tr><th scope="row">${row ? `after task ${row}` : "b, untrained"}</th>
   ${cells.map(cell(row)).join("")}</tr>`;

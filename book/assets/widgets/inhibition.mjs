@@ -16,7 +16,6 @@ const STYLE = `
 .inhibition .floor, .inhibition .began { stroke: currentColor; stroke-opacity: .6; }
 .inhibition .began { stroke-dasharray: 2 3; }
 .inhibition .iw-row { --name: 8.2em; grid-template-columns: var(--name) 1fr 4em; }
-.inhibition .iw-buttons { display: flex; justify-content: end; gap: .4rem; }
 `;
 
 const MARKUP = `<div class="iw-plot"><svg class="iw-inks" viewBox="0 0 400 276" role="img"><g></g>
@@ -27,7 +26,7 @@ const MARKUP = `<div class="iw-plot"><svg class="iw-inks" viewBox="0 0 400 276" 
 </svg></div>
 <div class="iw-panel">
   <div class="iw-readout">${row("a", "Active neurons")}${row("b", "Inhibition R")}
-    <div class="iw-verdict" aria-live="polite"></div></div>
+    <div class="iw-verdict"></div></div>
   ${slider("position", [0, REACHES.length - 1, 1], "σ", "share of the layer")}
   <div class="iw-buttons"><button type="button" class="iw-reset">Other start</button>
     <button type="button" class="iw-reset">Reset</button></div>
@@ -48,42 +47,45 @@ export function mount(element) {
 
 function connect(root) {
   let [state, timer] = [INITIAL];
+  const [slider, svg, verdict] = ["input", "svg", ".iw-verdict"].map((of) => root.querySelector(of));
   const show = (next) => {
     state = next;
     clearInterval(timer);
-    const sigma = sigmaAt(state.position);
-    showValue(root.querySelector("input"), state.position, REACHES[state.position][0]);
-    timer = play(root, weights(sigma), compete(state.start, sigma));
+    showValue(slider, state.position, REACHES[state.position][0]);
+    timer = play(root, state);
   };
-  root.querySelector("input").addEventListener("input", (event) =>
-    show({ ...state, position: event.target.valueAsNumber }));
+  const asked = (next) => {
+    verdict.setAttribute("aria-live", "polite"); // nobody asked for what is played at first
+    show(next);
+  };
+  slider.addEventListener("input", () => asked({ ...state, position: slider.valueAsNumber }));
   const [other, reset] = root.querySelectorAll("button");
-  other.addEventListener("click", () => show({ ...state, start: randomStart() }));
-  reset.addEventListener("click", () => show(INITIAL));
+  other.addEventListener("click", () => asked({ ...state, start: randomStart() }));
+  reset.addEventListener("click", () => asked(INITIAL));
   show(INITIAL);
-  // Who scrolls to the figure sees it from the beginning.
-  new IntersectionObserver(([entry], observer) => {
-    if (!entry.isIntersecting) return;
+  clearInterval(timer); // until the drawing is seen
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();
     show(state);
-  }).observe(root);
+  }, { threshold: 0.5 }).observe(svg);
 }
 
 const sigmaAt = (position) => N / REACHES[position][1]; // of all pairs it is infinite
 
 /** Draw the descent, quickly at first; its end alone where motion is unwelcome. */
-function play(root, w, states) {
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  let frame = still ? FRAMES : 0;
+function play(root, { position, start }) {
+  const [w, states] = [weights(sigmaAt(position)), compete(start, sigmaAt(position))];
+  let frame = matchMedia("(prefers-reduced-motion: reduce)").matches ? FRAMES : 0;
   const timer = setInterval(step, 40);
+  renderVerdict(root, position, "They compete.");
   step();
   return timer;
   function step() {
-    const over = frame >= FRAMES;
     draw(root, w, states[Math.floor(states.length ** (frame / FRAMES)) - 1], penalty(w, states[0]));
-    renderVerdict(root, over ? verdictOn(active(states.at(-1))) : "");
-    if (over) clearInterval(timer);
-    frame++;
+    if (frame++ < FRAMES) return;
+    clearInterval(timer);
+    renderVerdict(root, position, verdictOn(active(states.at(-1))));
   }
 }
 
@@ -97,11 +99,10 @@ function draw(root, w, h, before) {
     + bar("felt", i, FLOOR, DOWN * inhibition[i])).join("");
 }
 
-function renderVerdict(root, verdict) {
+function renderVerdict(root, position, verdict) {
   root.querySelector(".iw-verdict").textContent = verdict;
-  const story = verdict || "They compete.";
-  const reach = root.querySelector("input").getAttribute("aria-valuetext");
-  set(root, "svg", { "aria-label": `${N} neurons, nearly equal at first, that inhibit each other; reach ${reach}. ${story}` });
+  const about = `${N} neurons, nearly equal at first, that inhibit each other`;
+  set(root, "svg", { "aria-label": `${about}; reach ${REACHES[position][0]}. ${verdict}` });
 }
 
 /** Neurons are counted from 1. */

@@ -19,6 +19,7 @@ html[data-theme="dark"] .iw { --a: #56b4e9; --b: #f0803c; --both: #2cc295; --kno
 .iw button:hover { border-color: currentColor; }
 .iw [aria-pressed="true"] { background: var(--soft); box-shadow: inset 0 -.2rem currentColor; }
 .iw .iw-reset { justify-self: end; padding: 0 1.25rem; min-height: 2.25rem; }
+.iw-buttons { display: flex; justify-content: end; gap: .4rem; }
 .iw :focus-visible { outline: 3px solid currentColor; outline-offset: 2px; }
 .iw input:focus-visible { outline-offset: 0; }
 .iw label { display: grid; grid-template-columns: 1fr auto; margin: 0; }

@@ -12,7 +12,6 @@ export const STYLE = `
 .squared-late .late { fill: var(--b); }
 .squared-late .mean { stroke: var(--b); stroke-width: 4; }
 .squared-late .iw-row { --name: 8.2em; }
-.squared-late .iw-buttons { display: flex; justify-content: end; gap: .4rem; }
 `;
 
 const centre = (n) => LEFT + PITCH * (n + 0.5);
@@ -61,5 +60,6 @@ export const markup = `<div class="iw-plot">${PLOT}</div>
 </div>
 <div class="iw-note"><p><b>What to look for.</b> Raise B: the blue squares stay; the orange ones get
   smaller on average, since opposite signs cancel in a mean. Shuffle, at B = 2 or 4: the blue mean stays,
-  the orange one moves. Raise ḡ, as far from an optimum: both grow by ḡ², so the factor falls. The two
+  the orange one moves. Raise ḡ, as far from an optimum: both grow by ḡ², so the factor (above
+  B = 1) falls. The two
   numbers are the mean areas of the rows of squares.</p></div>`;

@@ -11,18 +11,18 @@ export const x = (theta2) => LEFT + (theta2 - X_MIN) * UNIT;
 export const y = (theta3) => TOP + (Y_MAX - theta3) * UNIT;
 
 export const STYLE = `
-.iw .halo { stroke: var(--paper); stroke-width: 4; paint-order: stroke; }
-.iw .ink { fill: none; stroke: currentColor; stroke-width: 2.5; }
-.iw .valley { stroke-width: 2.5; }
-.iw .bowl { fill: currentColor; fill-opacity: .035; stroke: currentColor; stroke-opacity: .3; }
-.iw .frame { fill: none; stroke: currentColor; stroke-opacity: .5; }
-.iw .locus { stroke-width: 2; stroke-dasharray: 1 5; stroke-linecap: round; }
-.iw .start { fill: var(--paper); stroke-width: 2; }
-.iw .both { fill: none; stroke: var(--both); stroke-width: 4; }
-.iw .end { fill: currentColor; stroke: var(--paper); stroke-width: 1.5; }
+.three-weights .halo { stroke: var(--paper); stroke-width: 4; paint-order: stroke; }
+.three-weights .ink { fill: none; stroke: currentColor; stroke-width: 2.5; }
+.three-weights .valley { stroke-width: 2.5; }
+.three-weights .bowl { fill: currentColor; fill-opacity: .035; stroke: currentColor; stroke-opacity: .3; }
+.three-weights .frame { fill: none; stroke: currentColor; stroke-opacity: .5; }
+.three-weights .locus { stroke-width: 2; stroke-dasharray: 1 5; stroke-linecap: round; }
+.three-weights .start { fill: var(--paper); stroke-width: 2; }
+.three-weights .both { fill: none; stroke: var(--both); stroke-width: 4; }
+.three-weights .end { fill: currentColor; stroke: var(--paper); stroke-width: 1.5; }
 .iw-presets { display: grid; grid-template-columns: .8fr 1.2fr 1fr; gap: .4rem; }
 .iw-where { display: flex; justify-content: space-between; }
-.iw-note span { white-space: nowrap; }
+.three-weights .iw-note span { white-space: nowrap; }
 `;
 
 const box = `x="${LEFT}" y="${TOP}" width="${SIDE}" height="${SIDE}"`;
