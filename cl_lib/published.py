@@ -98,7 +98,7 @@ def _draws() -> Iterator[Claim]:
     def above(other: str) -> Callable[[dict], Interval]:
         return over_draws(lambda draw: gain(on_draw("SLNID", draw), on_draw(other, draw)), DRAWS)
 
-    group = "room for later tasks, 64 units, ten other draws of the permutations"
+    group = "room for later tasks, 64 units, ten other pixel orders (intervals over orders)"
     paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": "selfless-draws"}
     reached = over_draws(lambda draw: average(on_draw("SLNID", draw)), DRAWS)
     yield Claim(group, "SLNID", 0.935, ours=reached, **paper)

@@ -48,7 +48,7 @@ def _run(manifest: dict) -> str:
     own_widths = any(contender["width"] for contender in manifest["contenders"].values())
     width = "" if own_widths else f", width {budget['width']}"
     stale = "stale, " if manifest["stale"] else ""
-    return f"{stale}{manifest['profile']}: {len(manifest['seeds'])} seeds, {passes}{width}"
+    return f"{stale}{manifest['profile']}: {results.replicas(manifest)}, {passes}{width}"
 
 
 def published(row: dict) -> str:

@@ -182,10 +182,6 @@ def describe(manifest: dict) -> str:
     images = budget["n_train"]
     images = f"{images:,} training images a task" if images else "all training images"
     passes = "one pass" if epochs == 1 else f"{epochs} passes"
-    seeds = f"{len(manifest['seeds'])} seeds"
-    draws = {line["stream_seed"] for line in manifest["contenders"].values() if "stream_seed" in line}
-    if draws:
-        seeds = f"{len(draws)} draws of the stream, {seeds} each"
     widths = sorted({line["width"] or budget["width"] for line in manifest["contenders"].values()})
     width = f"width {widths[0]}" if len(widths) == 1 else f"widths {widths[0]} to {widths[-1]}"
     with_choice = [name for name, line in manifest["contenders"].items() if len(line["grid"]) > 1]
@@ -193,7 +189,7 @@ def describe(manifest: dict) -> str:
     chosen = f", strengths chosen on validation data with {by}" if with_choice else ""
     text = (
         f"Cached: `{manifest['experiment']}`, {passes} over {images}, {width}, "
-        f"{seeds}{chosen}; "
+        f"{replicas(manifest)}{chosen}; "
         f"{', '.join(manifest['devices'])}, {manifest['finished'][:10]}."
     )
     if ends := at_an_end(manifest):
@@ -204,6 +200,13 @@ def describe(manifest: dict) -> str:
     if manifest["stale"]:
         text += f" **Stale since {manifest['stale']['since']}:** {manifest['stale']['why']}"
     return f"<small>{text}</small>"
+
+
+def replicas(manifest: dict) -> str:
+    """How many seeds each contender has and, where draws of the stream are compared, how many draws."""
+    seeds = f"{len(manifest['seeds'])} seeds"
+    draws = {line["stream_seed"] for line in manifest["contenders"].values() if "stream_seed" in line}
+    return f"{len(draws)} draws of the stream, {seeds} each" if draws else seeds
 
 
 def at_an_end(manifest: dict) -> list[str]:

@@ -312,7 +312,7 @@ OF_SELFLESS = {
     "SLNID ahead of DeCov": "SLNID less DeCov",
     "SLNID + EWC ahead of EWC": "SLNID + EWC less EWC alone",
 }
-ON_DRAWS = "room for later tasks, 64 units, ten other draws of the permutations"
+ON_DRAWS = "room for later tasks, 64 units, ten other pixel orders (intervals over orders)"
 ON_EACH_DRAW = ("SLNID", "no regulariser", "DeCov")
 OF_FISHERS = {
     "fine-tuning": "none",
