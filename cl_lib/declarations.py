@@ -96,7 +96,6 @@ class Contender:
                 f"grid of {self.name!r} is {self.grid!r}, but must hold tuples of one length, with the one "
                 "or two strengths that method takes; powers(...) and pairs(...) make such grids."
             )
-
         if self.stream_seed == STREAM_SEEDS["search"]:
             raise ValueError(
                 f"stream_seed of {self.name!r} is {self.stream_seed}, the draw on which strengths are "
@@ -105,8 +104,7 @@ class Contender:
 
     def seed_of_stream(self, stage: str) -> int:
         """What draws the stream of a stage, "search" or "test"."""
-        own = self.stream_seed if stage == "test" else None
-        return STREAM_SEEDS[stage] if own is None else own
+        return _seed_of(stage, self.stream_seed, STREAM_SEEDS[stage])
 
     def build(self, points: tuple[Point, ...]) -> Method:
         """The method with the strengths of all points side by side."""
@@ -232,6 +230,11 @@ def on_draw(name: str, draw: int) -> str:
     return f"{name}, draw {draw}"
 
 
+def _seed_of(stage: str, own: int | None, usual: int) -> int:
+    """What draws a stream: the contender's own seed, if it has one, in the final runs only."""
+    return own if stage == "test" and own is not None else usual
+
+
 def recipe(declared: dict, contender: str, stage: str) -> str:
     """The part of a declaration that decides what comes out of one contender's networks, as JSON.
 
@@ -239,7 +242,6 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
     "test". Networks of equal recipe, strength and seed are the same.
     """
     own, budget = declared["contenders"][contender], declared["budget"]
-    usual = declared["stream_seeds"][stage]
     whole = ("experiment", "profile", "dataset", "data_sha256", "stream", "importance_images")
     kept = ("measure", "curve_every") if stage == "test" else ()
     content = {
@@ -247,7 +249,7 @@ def recipe(declared: dict, contender: str, stage: str) -> str:
         "training": declared["training"] | own.get("training", {}),
         "budget": {what: budget[what] for what in OF_A_NETWORK},
         "stage": stage,
-        "stream_seed": own.get("stream_seed", usual) if stage == "test" else usual,
+        "stream_seed": _seed_of(stage, own.get("stream_seed"), declared["stream_seeds"][stage]),
         "contender": contender,
         "method": own["method"],
         "width": own["width"] or budget["width"],

@@ -1,6 +1,7 @@
 """What papers (or their best public readings) found on the streams of the experiments."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import fmean
 
 from cl_lib.claims import OUR_BAR, Claim, average, final, gain, learned, over_draws
@@ -84,12 +85,23 @@ def _split(k: int) -> Iterator[Claim]:
         )
 
 
+def _slnid(
+    group: str,
+    mean: float,
+    reached: Callable[[dict], Interval],
+    above: Callable[[str], Callable],
+    **paper: str,
+) -> Iterator[Claim]:
+    """``reached`` is its accuracy, ``above`` gives its gain over another."""
+    yield Claim(group, "SLNID", mean, ours=reached, **paper)
+    yield Claim(group, "SLNID above none", 0.01, ours=above("no regulariser"), difference=True, **paper)
+    yield _ahead(group, "SLNID ahead of DeCov", above("DeCov"), **paper)
+
+
 def _selfless(width: int, mean: float) -> Iterator[Claim]:
     paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": f"selfless-{width}"}
-    group, above = f"room for later tasks, {width} units", gain("SLNID", "no regulariser")
-    yield Claim(group, "SLNID", mean, ours=average("SLNID"), **paper)
-    yield Claim(group, "SLNID above none", 0.01, ours=above, difference=True, **paper)
-    yield _ahead(group, "SLNID ahead of DeCov", gain("SLNID", "DeCov"), **paper)
+    group = f"room for later tasks, {width} units"
+    yield from _slnid(group, mean, average("SLNID"), partial(gain, "SLNID"), **paper)
     beside_ewc = gain("SLNID + EWC", "EWC alone")
     yield _ahead(group, "SLNID + EWC ahead of EWC", beside_ewc, **paper)
 
@@ -101,9 +113,7 @@ def _draws() -> Iterator[Claim]:
     group = "room for later tasks, 64 units, ten other pixel orders (intervals over orders)"
     paper = {"source": "aljundi2019selfless", "where": OUR_BAR, "experiment": "selfless-draws"}
     reached = over_draws(lambda draw: average(on_draw("SLNID", draw)), DRAWS)
-    yield Claim(group, "SLNID", 0.935, ours=reached, **paper)
-    yield Claim(group, "SLNID above none", 0.01, ours=above("no regulariser"), difference=True, **paper)
-    yield _ahead(group, "SLNID ahead of DeCov", above("DeCov"), **paper)
+    yield from _slnid(group, 0.935, reached, above, **paper)
 
 
 def _neighbourhoods() -> Iterator[Claim]:

@@ -71,8 +71,14 @@ def test_node_tests():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def evaluated(script, values):
-    """What a script prints that reads values, both as JSON."""
+def evaluated(model, names, expression, values):
+    """What a JavaScript expression of ``values`` gives with these names of a figure's model."""
+    script = f"""
+      import {{ readFileSync }} from "node:fs";
+      import {{ {names} }} from "{(WIDGETS / f"{model}-model.mjs").as_uri()}";
+      const values = JSON.parse(readFileSync(0, "utf8"));
+      console.log(JSON.stringify({expression}));
+    """
     done = node("--input-type=module", "--eval", script, text=json.dumps(values))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -93,15 +99,8 @@ def test_end_points_and_losses_agree_with_numpy():
         {"lambda": strength, "F": list(importance)}
         for strength, *importance in product(STRENGTHS, *[IMPORTANCES] * 3)
     ]
-    module = (WIDGETS / "three-weights-model.mjs").as_uri()
-    script = f"""
-      import {{ readFileSync }} from "node:fs";
-      import {{ endPoint, losses }} from "{module}";
-      const settings = JSON.parse(readFileSync(0, "utf8"));
-      const rows = settings.map((s) => [...endPoint(s), ...Object.values(losses(endPoint(s)))]);
-      console.log(JSON.stringify(rows));
-    """
-    found = evaluated(script, settings)
+    rows = "values.map((s) => [...endPoint(s), ...Object.values(losses(endPoint(s)))])"
+    found = evaluated("three-weights", "endPoint, losses", rows, settings)
     ends = np.array([end_point(s["lambda"], s["F"]) for s in settings])
     loss_a = ((ends[:, 0] - 1) ** 2 + (ends[:, 1] - 1) ** 2) / 2
     loss_b = ((ends[:, 0] - 1) ** 2 + (ends[:, 1] + ends[:, 2] - 9) ** 2) / 2
@@ -120,17 +119,11 @@ def test_squares_before_and_after_the_mean_agree_with_numpy():
         {"order": order, "shift": shift, "size": size}
         for order, shift, size in product(ORDERS, (0, 0.3, 0.8), SIZES)
     ]
-    module = (WIDGETS / "squared-late-model.mjs").as_uri()
-    script = f"""
-      import {{ readFileSync }} from "node:fs";
-      import {{ gradients, squaredEach, squaredLate }} from "{module}";
-      const settings = JSON.parse(readFileSync(0, "utf8"));
-      console.log(JSON.stringify(settings.map(({{ order, shift, size }}) => {{
-        const g = gradients(order, shift);
-        return [...g, squaredEach(g), squaredLate(g, size)];
-      }})));
-    """
-    found = np.array(evaluated(script, settings))
+    rows = """values.map(({ order, shift, size }) => {
+      const g = gradients(order, shift);
+      return [...g, squaredEach(g), squaredLate(g, size)];
+    })"""
+    found = np.array(evaluated("squared-late", "gradients, squaredEach, squaredLate", rows, settings))
     assert len({row[-1].round(6) for row in found}) > 10
     np.testing.assert_allclose(found[:, :8].mean(1), [s["shift"] for s in settings], atol=1e-12)
     for setting, (*g, each, late) in zip(settings, found, strict=True):
@@ -142,32 +135,22 @@ def test_squares_before_and_after_the_mean_agree_with_numpy():
 
 
 def test_the_order_does_not_change_how_the_mean_of_squares_reads():
-    module = (WIDGETS / "squared-late-model.mjs").as_uri()
-    script = f"""
-      import {{ readFileSync }} from "node:fs";
-      import {{ gradients, squaredEach }} from "{module}";
-      const orders = JSON.parse(readFileSync(0, "utf8"));
-      const texts = (order) => Array.from({{ length: 9 }}, (_, k) =>
-        squaredEach(gradients(order, k / 10)).toFixed(2));
-      console.log(JSON.stringify(orders.map(texts)));
-    """
+    texts = """values.map((order) => Array.from({ length: 9 }, (_, k) =>
+      squaredEach(gradients(order, k / 10)).toFixed(2)))"""
     some = np.random.default_rng(0)
-    found = evaluated(script, [some.permutation(8).tolist() for _ in range(2000)])
+    orders = [some.permutation(8).tolist() for _ in range(2000)]
+    found = evaluated("squared-late", "gradients, squaredEach", texts, orders)
     assert {tuple(texts) for texts in found} == {tuple(f"{1.12 + (k / 10) ** 2:.2f}" for k in range(9))}
 
 
 def test_the_numbers_of_a_matrix_agree_with_the_package():
     some = np.random.default_rng(0)
     settings = [START, *some.integers(0, 21, (20, 4, 3)) / 20]
-    module = (WIDGETS / "accuracy-matrix-model.mjs").as_uri()
-    script = f"""
-      import {{ readFileSync }} from "node:fs";
-      import {{ MEASURES, START, value }} from "{module}";
-      const settings = JSON.parse(readFileSync(0, "utf8"));
-      const numbers = settings.map((rows) => Object.keys(MEASURES).map((name) => value(name, rows)));
-      console.log(JSON.stringify([START, Object.keys(MEASURES), numbers]));
-    """
-    start, names, numbers = evaluated(script, np.array(settings).tolist())
+    all_of_it = """[START, Object.keys(MEASURES),
+      values.map((rows) => Object.keys(MEASURES).map((name) => value(name, rows)))]"""
+    start, names, numbers = evaluated(
+        "accuracy-matrix", "MEASURES, START, value", all_of_it, np.array(settings).tolist()
+    )
     assert start == START and len(names) == 5
     for (initial, *rows), found in zip(settings, numbers, strict=True):
         expected = {
@@ -193,18 +176,12 @@ def projected(point):
 
 
 def test_competing_neurons_agree_with_numpy():
-    module = (WIDGETS / "inhibition-model.mjs").as_uri()
-    script = f"""
-      import {{ readFileSync }} from "node:fs";
-      import {{ START, compete, penalty, weights }} from "{module}";
-      const reaches = JSON.parse(readFileSync(0, "utf8")).map((reach) => reach ?? Infinity);
-      const runs = reaches.map((sigma) => compete(START, sigma));
-      console.log(JSON.stringify(runs.map((states, k) => {{
-        const of = (h) => penalty(weights(reaches[k]), h);
-        return [states.slice(0, 60), states.at(-1), states.map(of)];
-      }})));
-    """
-    found = evaluated(script, [None if np.isinf(sigma) else sigma for sigma in REACHES.values()])
+    runs = """values.map((sigma) => weights(sigma ?? Infinity)).map((w) => {
+      const states = compete(START, w);
+      return [states.slice(0, 60), states.at(-1), states.map((h) => penalty(w, h))];
+    })"""
+    reaches = [None if np.isinf(sigma) else sigma for sigma in REACHES.values()]
+    found = evaluated("inhibition", "START, compete, penalty, weights", runs, reaches)
     i = np.arange(24)
     n_left = []
     for sigma, (states, end, penalties) in zip(REACHES.values(), found, strict=True):
@@ -225,15 +202,10 @@ def test_competing_neurons_agree_with_numpy():
 
 def test_among_all_pairs_the_highest_start_wins_and_a_long_reach_leaves_one():
     starts = 1 + np.random.default_rng(1).uniform(-0.05, 0.05, (40, 24))
-    module = (WIDGETS / "inhibition-model.mjs").as_uri()
-    script = f"""
-      import {{ readFileSync }} from "node:fs";
-      import {{ active, compete }} from "{module}";
-      const starts = JSON.parse(readFileSync(0, "utf8"));
-      const ends = (start) => [8, Infinity].map((sigma) => active(compete(start, sigma).at(-1)));
-      console.log(JSON.stringify(starts.map(ends)));
-    """
-    for start, (third, everybody) in zip(starts, evaluated(script, starts.tolist()), strict=True):
+    ends = """values.map((start) =>
+      [8, Infinity].map((sigma) => active(compete(start, weights(sigma)).at(-1))))"""
+    found = evaluated("inhibition", "active, compete, weights", ends, starts.tolist())
+    for start, (third, everybody) in zip(starts, found, strict=True):
         assert len(third) == 1 and everybody == [np.argmax(start)]
 
 
@@ -256,11 +228,7 @@ def test_the_static_figures_show_the_numbers_of_the_models():
     bars = [len(group.findall("rect")) for group in ElementTree.fromstring(STATIC["inhibition"]).iter("g")]
     assert [n for n in bars if n] == [3, 2, 1]  # neurons left of the reaches 1/24, 1/6 and all pairs
     label = ElementTree.fromstring(STATIC["inhibition"]).find("svg").get("aria-label")
-    assert re.findall(r"\b(one|two|three|four)\b", label) == [
-        "three",
-        "two",
-        "one",
-    ]  # after the three reaches
+    assert re.findall(r"\b(one|two|three|four)\b", label) == ["three", "two", "one"]
 
 
 # In a browser
@@ -308,6 +276,11 @@ def site(tmp_path_factory):
         thread.join()
 
 
+def rgb(colour):
+    """A colour of CSS as three numbers up to 1."""
+    return np.array(re.findall(r"\d+", colour)[:3], float) / 255
+
+
 class Figure:
     """A page with the figure, and what its reader sees; pages that report an error are refused."""
 
@@ -334,6 +307,9 @@ class Figure:
     def press(self, *keys):
         for key in keys:
             self.page.keyboard.press(key)
+
+    def wear(self, theme):
+        self.page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
 
     def show(self, name):
         """Keep a picture, if a folder for pictures is named in WIDGET_SCREENSHOTS."""
@@ -492,7 +468,7 @@ def test_the_path_is_drawn_slowly_only_where_motion_is_welcome(open_figure):
 def test_the_figure_fits_and_stands_out(open_figure, width, theme):
     figure = open_figure(viewport={"width": width, "height": 800}, reduced_motion="reduce")
     page = figure.page
-    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    figure.wear(theme)
     page.get_by_role("button", name="L2").click()
     figure.show(f"three-weights-{width}-{theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -501,7 +477,7 @@ def test_the_figure_fits_and_stands_out(open_figure, width, theme):
       return [getComputedStyle(document.body).backgroundColor, style(".iw circle.both").stroke,
         ...[...document.querySelectorAll(".iw .valley")].map((l) => getComputedStyle(l).stroke)];
     }""")
-    paper, *lines = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
+    paper, *lines = [rgb(colour) for colour in colours]
     assert len(lines) == 3
     assert all(contrast(line, paper) >= 3 for line in lines)
 
@@ -642,13 +618,13 @@ def test_the_keyboard_reaches_every_control_of_the_second_figure(open_figure):
 def test_the_second_figure_fits_and_stands_out(open_figure, width, theme):
     figure = open_figure("squared-late.html", viewport={"width": width, "height": 800})
     page = figure.page
-    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    figure.wear(theme)
     page.locator("input[name=shift]").fill("0.8")
     figure.show(f"squared-late-{width}-{theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colours = page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
       ...["each", "late"].map((kind) => getComputedStyle(document.querySelector(`.iw .${kind}`)).fill)]""")
-    paper, *fills = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
+    paper, *fills = [rgb(colour) for colour in colours]
     assert len(fills) == 2 and all(contrast(fill, paper) >= 3 for fill in fills)
     inside = page.evaluate("""() => {
       const frame = document.querySelector(".iw svg").getBoundingClientRect();
@@ -781,14 +757,14 @@ def test_the_matrix_fits_and_stands_out(open_figure, width, theme):
     cell = of_matrix(figure, "accuracy on task 1 after task 1")
     write(figure, cell, "0.955")
     assert cell.evaluate("(input) => input.scrollWidth - input.clientWidth") <= 1
-    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    figure.wear(theme)
     figure.show(f"accuracy-matrix-{width}-{theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colours = page.evaluate("""() => {
       const frame = (kind) => getComputedStyle(document.querySelector(`td.${kind}`)).boxShadow;
       return [getComputedStyle(document.body).backgroundColor, frame("plus"), frame("minus")];
     }""")
-    paper, *frames = [np.array(re.findall(r"\d+", colour)[:3], float) / 255 for colour in colours]
+    paper, *frames = [rgb(colour) for colour in colours]
     assert len(frames) == 2 and all(contrast(frame, paper) >= 3 for frame in frames)
     assert figure.page.get_by_role("spinbutton").count() == 12
 
@@ -887,7 +863,7 @@ def test_the_competition_fits_and_stands_out(open_figure, width, theme):
     size = {"width": width, "height": 800}
     figure = open_figure("inhibition.html", viewport=size, reduced_motion="reduce")
     page = figure.page
-    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+    figure.wear(theme)
     for position in ("5", "3"):
         page.locator("input[name=position]").fill(position)
         figure.show(f"inhibition-{width}-{theme}-{position}")
@@ -898,7 +874,7 @@ def test_the_competition_fits_and_stands_out(open_figure, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colours = page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
       ...["active", "felt"].map((kind) => getComputedStyle(document.querySelector(`.iw .${kind}`)).fill)]""")
-    paper, *fills = [np.array(re.findall(r"\d+", colour), float) / 255 for colour in colours]
+    paper, *fills = [rgb(colour) for colour in colours]
     assert len(fills) == 2 and all(contrast(fill, paper) >= 3 for fill in fills)
     assert page.locator(".iw .felt").first.evaluate("(bar) => getComputedStyle(bar).fillOpacity") == "1"
 
@@ -906,11 +882,11 @@ def test_the_competition_fits_and_stands_out(open_figure, width, theme):
 @pytest.mark.parametrize("name", ["squared-late.html", "inhibition.html"])
 @pytest.mark.parametrize("scheme, theme", [("dark", "light"), ("light", "dark")])
 def test_words_in_a_drawing_are_seen_in_forced_colours(open_figure, name, scheme, theme):
-    page = open_figure(name, forced_colors="active", color_scheme=scheme).page
-    page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
-    colours = page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
+    figure = open_figure(name, forced_colors="active", color_scheme=scheme)
+    figure.wear(theme)
+    colours = figure.page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
       getComputedStyle(document.querySelector(".iw svg text")).fill]""")
-    paper, ink = [np.array(re.findall(r"\d+", colour)[:3], float) / 255 for colour in colours]
+    paper, ink = [rgb(colour) for colour in colours]
     assert contrast(ink, paper) >= 4.5
 
 

@@ -70,7 +70,8 @@ function connect(root) {
   const inputs = [...root.querySelectorAll("input")];
   const show = (next) => {
     state = next;
-    inputs.forEach((input, k) => (input.value = state.rows.flat()[k]));
+    const accuracies = state.rows.flat();
+    inputs.forEach((input, k) => (input.value = accuracies[k]));
     render(root, state);
   };
   const reset = () => show({ name: FIRST, rows: START });

@@ -8,6 +8,7 @@
  */
 
 export const N = 24;
+const MOST = 2000; // states; at 2 % longer each, descent ends long before
 
 /** Nearly equal activations, as a share of the mean: fixed, or from any source of random numbers. */
 const UNEVEN = [3.5, -2.5, 0.5, -4.5, 1.5, 4.5, -0.5, -3.5, 2.5, -1.5, -5.5, 3,
@@ -42,11 +43,10 @@ export function projected(h) {
 }
 
 /** All states from a start to where descent ends; its steps grow, as the slopes that are left are slight. */
-export function compete(start, sigma, most = 2000) {
-  const w = weights(sigma);
+export function compete(start, w) {
   let rate = 0.4 / Math.max(...w.map(sum));
   const states = [projected(start)];
-  while (states.length < most) {
+  while (states.length < MOST) {
     const h = states.at(-1);
     const next = projected(felt(w, h).map((value, i) => h[i] - rate * value));
     states.push(next);

@@ -1,8 +1,8 @@
 /** A layer whose neurons inhibit their neighbours: how many are left, and where? */
-import { place, set, showBar, showValue, slider, row } from "./look.mjs";
+import { onSliders, place, row, set, showBar, showValue, slider } from "./look.mjs";
 import { N, START, active, compete, felt, penalty, randomStart, weights } from "./inhibition-model.mjs";
 
-const REACHES = [["1/48", 48], ["1/24", 24], ["1/12", 12], ["1/6", 6], ["1/3", 3], ["all pairs", 0]];
+const PARTS = [48, 24, 12, 6, 3, 0]; // of which σ is one; 0 is for all pairs alike
 const INITIAL = { position: 3, start: START };
 const FRAMES = 45;
 
@@ -27,7 +27,7 @@ const MARKUP = `<div class="iw-plot"><svg class="iw-inks" viewBox="0 0 400 276" 
 <div class="iw-panel">
   <div class="iw-readout">${row("a", "Active neurons")}${row("b", "Inhibition R")}
     <div class="iw-verdict"></div></div>
-  ${slider("position", [0, REACHES.length - 1, 1], "σ", "share of the layer")}
+  ${slider("position", [0, PARTS.length - 1, 1], "σ", "share of the layer")}
   <div class="iw-buttons"><button type="button" class="iw-reset">Other start</button>
     <button type="button" class="iw-reset">Reset</button></div>
 </div>
@@ -51,14 +51,14 @@ function connect(root) {
   const show = (next) => {
     state = next;
     clearInterval(timer);
-    showValue(slider, state.position, REACHES[state.position][0]);
+    showValue(slider, state.position, reachAt(state.position));
     timer = play(root, state);
   };
   const asked = (next) => {
     verdict.setAttribute("aria-live", "polite"); // nobody asked for what is played at first
     show(next);
   };
-  slider.addEventListener("input", () => asked({ ...state, position: slider.valueAsNumber }));
+  onSliders(root, (moved) => asked({ ...state, ...moved }));
   const [other, reset] = root.querySelectorAll("button");
   other.addEventListener("click", () => asked({ ...state, start: randomStart() }));
   reset.addEventListener("click", () => asked(INITIAL));
@@ -71,18 +71,21 @@ function connect(root) {
   }, { threshold: 0.5 }).observe(svg);
 }
 
-const sigmaAt = (position) => N / REACHES[position][1]; // of all pairs it is infinite
+const sigmaAt = (position) => N / PARTS[position]; // of all pairs it is infinite
+const reachAt = (position) => (PARTS[position] ? `1/${PARTS[position]}` : "all pairs");
 
 /** Draw the descent, quickly at first; its end alone where motion is unwelcome. */
 function play(root, { position, start }) {
-  const [w, states] = [weights(sigmaAt(position)), compete(start, sigmaAt(position))];
+  const w = weights(sigmaAt(position));
+  const states = compete(start, w);
+  const before = penalty(w, states[0]);
   let frame = matchMedia("(prefers-reduced-motion: reduce)").matches ? FRAMES : 0;
   const timer = setInterval(step, 40);
   renderVerdict(root, position, "They compete.");
   step();
   return timer;
   function step() {
-    draw(root, w, states[Math.floor(states.length ** (frame / FRAMES)) - 1], penalty(w, states[0]));
+    draw(root, w, states[Math.floor(states.length ** (frame / FRAMES)) - 1], before);
     if (frame++ < FRAMES) return;
     clearInterval(timer);
     renderVerdict(root, position, verdictOn(active(states.at(-1))));
@@ -102,7 +105,7 @@ function draw(root, w, h, before) {
 function renderVerdict(root, position, verdict) {
   root.querySelector(".iw-verdict").textContent = verdict;
   const about = `${N} neurons, nearly equal at first, that inhibit each other`;
-  set(root, "svg", { "aria-label": `${about}; reach ${REACHES[position][0]}. ${verdict}` });
+  set(root, "svg", { "aria-label": `${about}; reach ${reachAt(position)}. ${verdict}` });
 }
 
 /** Neurons are counted from 1. */

@@ -85,6 +85,13 @@ export function set(root, selector, attributes) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
 }
 
+/** Tell of every move of a slider: `change` gets its name and value as an object. */
+export function onSliders(root, change) {
+  for (const input of root.querySelectorAll("input")) {
+    input.addEventListener("input", () => change({ [input.name]: input.valueAsNumber }));
+  }
+}
+
 export function showValue(input, value, text) {
   input.value = value;
   input.setAttribute("aria-valuetext", text);

@@ -2,7 +2,7 @@
  * The gradients of eight samples in one weight, as pure functions (no DOM).
  *
  *   right           1/N Σ gₙ²              each squared, then averaged: an empirical Fisher
- *   squared late    1/B Σ (mean of a batch)²
+ *   squared late    B/N Σ (mean of a batch of B)²
  *
  * The first does not know of batches; the second is it less the spread within the batches.
  */
@@ -10,7 +10,7 @@
 /** Gradients whose mean is zero, as at an optimum. */
 export const AT_OPTIMUM = Object.freeze([1.6, 0.5, 0.8, -1.2, -0.9, 1.1, -0.6, -1.3]);
 
-export const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 export const gradients = (order, shift) => order.map((n) => AT_OPTIMUM[n] + shift);
 

@@ -61,5 +61,4 @@ export const markup = `<div class="iw-plot">${PLOT}</div>
 <div class="iw-note"><p><b>What to look for.</b> Raise B: the blue squares stay; the orange ones get
   smaller on average, since opposite signs cancel in a mean. Shuffle, at B = 2 or 4: the blue mean stays,
   the orange one moves. Raise ḡ, as far from an optimum: both grow by ḡ², so the factor (above
-  B = 1) falls. The two
-  numbers are the mean areas of the rows of squares.</p></div>`;
+  B = 1) falls. The two numbers are the mean areas of the rows of squares.</p></div>`;

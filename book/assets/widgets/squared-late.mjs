@@ -1,6 +1,6 @@
 /** Eight gradients in one weight: what becomes of their squares when batches are averaged first? */
-import { place, set, showBar, showValue } from "./look.mjs";
-import { AT_OPTIMUM, batchMeans, gradients, mean, squaredEach, squaredLate } from "./squared-late-model.mjs";
+import { onSliders, place, set, showBar, showValue } from "./look.mjs";
+import { AT_OPTIMUM, batchMeans, gradients, squaredEach, squaredLate } from "./squared-late-model.mjs";
 import { STYLE, draw, markup } from "./squared-late-picture.mjs";
 
 const SIZES = [1, 2, 4, 8];
@@ -15,9 +15,7 @@ export function mount(element) {
 function connect(root) {
   let state = INITIAL;
   const show = (next) => render(root, (state = next));
-  for (const input of root.querySelectorAll("input")) {
-    input.addEventListener("input", () => show({ ...state, [input.name]: input.valueAsNumber }));
-  }
+  onSliders(root, (moved) => show({ ...state, ...moved }));
   const [shuffle, reset] = root.querySelectorAll("button");
   shuffle.addEventListener("click", () => show({ ...state, order: shuffled(state.order) }));
   reset.addEventListener("click", () => show(INITIAL));
@@ -36,7 +34,7 @@ function render(root, { position, shift, order }) {
   const [right, late] = [squaredEach(g), squaredLate(g, size)];
   const [batch, distance] = root.querySelectorAll("input");
   showValue(batch, position, String(size));
-  showValue(distance, shift, mean(g).toFixed(2).replace("-0.00", "0.00"));
+  showValue(distance, shift, shift.toFixed(2)); // the mean of all, as without it they sum to zero
   draw(root.querySelector("svg"), g, batchMeans(g, size), size);
   showBar(root, "a", right / LARGEST, right.toFixed(2));
   showBar(root, "b", late / LARGEST, late.toFixed(2));

@@ -1,5 +1,5 @@
 /** The three-weight world as an interactive figure: where does learning B after A end? */
-import { place, set, showBar, showValue } from "./look.mjs";
+import { onSliders, place, set, showBar, showValue } from "./look.mjs";
 import { curvature, endLimits, endPoint, losses, path } from "./three-weights-model.mjs";
 import { STYLE, UNIT, markup, x, y } from "./three-weights-picture.mjs";
 
@@ -32,9 +32,7 @@ function connect(root) {
     render(root, state);
     if (replay) drawSlowly(root.querySelector(".path"));
   };
-  for (const input of root.querySelectorAll("input")) {
-    input.addEventListener("input", () => show({ ...state, [input.name]: input.valueAsNumber }));
-  }
+  onSliders(root, (moved) => show({ ...state, ...moved }));
   for (const button of root.querySelectorAll("[data-preset]")) {
     const preset = PRESETS[button.dataset.preset];
     button.addEventListener("click", () => show(preset.apply(state), true));
